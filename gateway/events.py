@@ -1,0 +1,47 @@
+"""The name of every log event, with one line of meaning.
+
+An event is `noun.past_participle`; its facts are fields. Operators grep for these names, so they are an
+interface: a test holds the code to this list.
+"""
+
+from typing import Final
+
+__all__ = ["EVENTS"]
+
+EVENTS: Final[dict[str, str]] = {
+    # The process
+    "gateway.started": "every listener is open; devices and applications may connect",
+    "gateway.stopped": "everything is closed and committed",
+    "gateway.failed": "the gateway can't start or go on; `error` and `hint` say why and what to do",
+    "listener.opened": "a socket accepts connections",
+    "listener.refused": "connections were closed unserved because a limit was reached (a count per second)",
+    "setting.warned": "a setting works but is risky",
+    "broker.reported": "amqtt, the applications' broker, logged something",
+    # Connections and sessions
+    "connection.closed": "a connection ended before a CONNECT was accepted; `reason` says why",
+    "connect.refused": "a CONNECT was refused; `reason`, `detail` and `hint` say why and what would help",
+    "session.opened": "CONNACK 0 was sent",
+    "session.closed": "the session's canonical line: why it ended, how long it lasted, what it carried",
+    # Registration and association
+    "registration.created": "a device registered itself; the record is durable",
+    "registration.assigned": "DPS answered `assigned`",
+    "registration.deferred": "DPS answered `assigning`: the device waits for approval",
+    "registration.failed": "DPS answered with an error",
+    "device.changed": "a device's status moved along the transition table",
+    "template.published": "a device template was imported or generated; devices can be associated with it",
+    "template.associated": "a device was associated with a device template by its model id",
+    "template.missing": "no template and no repository has the model id: the device is Unassociated",
+    "template.refused": "a model can't become a device template; `reason` says why",
+    # Telemetry
+    "telemetry.dead_lettered": "a message could not be decoded; it is on the dead-letter topic with its reason",
+    "telemetry.dropped": "messages were dropped (counted, at most one line per second)",
+    # The store
+    "store.opened": "the database is at the current schema",
+    "store.failed": "a commit or a query failed; those who waited for it were told so",
+    # Operators and applications
+    "group.changed": "an enrollment group was created, changed or deleted",
+    "enrollment.changed": "an individual enrollment was created, changed or deleted",
+    "application.accepted": "an application logged in",
+    "application.refused": "a login on the applications' listener was refused; `reason` says why",
+    "application.denied": "an application asked for a topic it has no right to",
+}
