@@ -1,0 +1,72 @@
+"""What a dialect's session and its connection know of each other.
+
+The edge owns sockets and the MQTT state machine; `dps` and `hub` own what the messages mean. Neither imports
+the other: both know these protocols, and `gateway.app` puts them together.
+"""
+
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["CloseReason", "Dialect", "Link", "Session"]
+
+
+class Dialect(StrEnum):
+    """The two kinds of session that share one port; the CONNECT's user name tells them apart."""
+
+    DPS = "dps"
+    HUB = "hub"
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended: first what the peer did, then what the gateway decided."""
+
+    DISCONNECTED = "disconnected"
+    CONNECTION_LOST = "connection_lost"
+    PROTOCOL_VIOLATED = "protocol_violated"
+    TOPIC_UNKNOWN = "topic_unknown"
+    QOS_UNSUPPORTED = "qos_unsupported"
+    KEEP_ALIVE_EXPIRED = "keep_alive_expired"
+    CONNECT_TIMED_OUT = "connect_timed_out"
+    TLS_FAILED = "tls_failed"
+    SEND_BUFFER_FULL = "send_buffer_full"
+    REFUSED = "refused"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TAKEN_OVER = "taken_over"
+    DEVICE_BLOCKED = "device_blocked"
+    DEVICE_DELETED = "device_deleted"
+    ENROLLMENT_CHANGED = "enrollment_changed"
+    SHUTTING_DOWN = "shutting_down"
+    FAULT = "fault"
+
+
+class Link(Protocol):
+    """What a session may ask of its connection. All of it is synchronous and bounded."""
+
+    def publish(self, topic: str, payload: bytes, qos: int) -> bool:
+        """Send to the device. False if the connection is closed, or too many messages are unacknowledged."""
+        ...
+
+    def puback(self, packet_id: int) -> None: ...
+
+    def close(self, reason: CloseReason, detail: str = "") -> None: ...
+
+    @property
+    def is_open(self) -> bool: ...
+
+
+class Session(Protocol):
+    """What a connection tells the session of its dialect."""
+
+    def publish_received(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int | None
+    ) -> None: ...
+
+    def grant(self, topic_filter: str, qos: int) -> int | None:
+        """The granted QoS, or None if the dialect has no such filter (the connection is then closed)."""
+        ...
+
+    def unsubscribed(self, topic_filter: str) -> None: ...
+
+    def ended(self, reason: CloseReason) -> None:
+        """The connection is gone; nothing can be sent any more."""
+        ...
