@@ -32,7 +32,7 @@ class StateLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or raise `StartError`. Makes the state directory, private to its owner, if need be."""
+        """Take the lock, or raise `StartError`. Makes the state directory (0700) if need be."""
         if not self.try_acquire():
             holder = self.holder()
             raise StartError(

@@ -23,8 +23,11 @@ import orjson
 
 from gateway.api.error_form import error_from_json, error_to_json
 from gateway.errors import GatewayError, OperationError, StartError
+from gateway.log import get_logger
 
 __all__ = ["ControlClient", "ControlServer", "Dispatcher"]
+
+log = get_logger()
 
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 """A device template's closure is the largest thing an operator sends."""
@@ -83,16 +86,16 @@ class ControlServer:
         """Close the socket and every connection. A request that has not ended is cancelled."""
         if self._server is None:
             return
-        self._server.close()
+        server, self._server = self._server, None
+        server.close()
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        self._server = None
         _remove_socket(self._path)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= self._max_connections:
-            writer.close()
+        if self._server is None or len(self._connections) >= self._max_connections:
+            writer.transport.abort()
             return
         task = asyncio.create_task(self._serve(reader, writer), name="control-connection")
         self._connections.add(task)
@@ -114,6 +117,8 @@ class ControlServer:
             pass
         finally:
             writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
 
     async def _answer(self, line: bytes) -> bytes:
         try:
@@ -137,6 +142,9 @@ class ControlServer:
                     hint="the gateway is overloaded, or its store is slow: see `gateway status` and the log",
                 )
             )
+        except Exception:
+            log.exception("operation.failed", verb=verb)
+            return _error_line(GatewayError(f"{verb} failed", hint="the gateway's log has the reason"))
         response = orjson.dumps({"result": result}) + b"\n"
         if len(response) > MAX_RESPONSE_BYTES:
             return _error_line(OperationError("the answer is too large", hint="ask for fewer at a time"))
@@ -171,7 +179,7 @@ class ControlClient:
         return cls(connecting, path)
 
     def call(self, verb: str, arguments: Mapping[str, Any]) -> Any:
-        """The verb's result. Raises the `GatewayError` that the gateway answered, or `StartError` if it didn't."""
+        """The verb's result. Raises the `GatewayError` that the gateway answered, `StartError` if it didn't."""
         request = orjson.dumps({"verb": verb, "arguments": arguments}) + b"\n"
         if len(request) > MAX_REQUEST_BYTES:
             raise OperationError(f"the request is too large: {len(request)} of {MAX_REQUEST_BYTES} bytes")
