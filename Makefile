@@ -1,0 +1,61 @@
+# Everything here works on a machine with python3 (3.11 or newer) and make; the rest is installed into
+# .venv and .venv-sdk, beside this file. Another Python: make PYTHON=python3.13 …
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest
+
+.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e slow clean
+
+help: ## Show this
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  %-12s %s\n' "$$name" "$$text"; done
+
+setup: ## Make .venv with the gateway and the tools of its developers
+	@$(PYTHON) .ci/bootstrap.py $(VENV) --editable '.[dev]' --depends-on pyproject.toml
+
+# The gateway alone: somebody who wants to see it need not wait for the developers' tools.
+setup-demo:
+	@$(PYTHON) .ci/bootstrap.py $(VENV) --editable . --depends-on pyproject.toml
+
+setup-sdk: ## Make .venv-sdk with Microsoft's device SDKs, for the end-to-end tests
+	@$(PYTHON) .ci/bootstrap.py .venv-sdk --requirement tests/e2e/requirements-sdk.txt --depends-on tests/e2e/requirements-sdk.txt
+
+demo: setup-demo ## Run a gateway and a few simulated devices, and show what happens (Ctrl-C ends it)
+	@$(BIN)/gateway demo
+
+test: lint types setup-sdk ## Everything that has to pass: lint, types, all tests
+	$(PYTEST)
+
+lint: setup ## Check style (ruff) and the Dockerfile (hadolint)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@if [ -x $(BIN)/hadolint ]; then echo "$(BIN)/hadolint Dockerfile"; $(BIN)/hadolint Dockerfile; \
+	else echo "hadolint has no release for this kind of machine: the Dockerfile is not linted here"; fi
+
+format: setup ## Bring the code into the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: setup ## Check types (mypy, strict)
+	$(BIN)/mypy
+
+unit: setup ## The tests without a network or a process, in seconds
+	$(PYTEST) tests/unit tests/conformance
+
+integration: setup ## The tests with sockets, a broker and processes, without Microsoft's SDKs
+	$(PYTEST) -m 'not sdk' tests
+
+e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
+	$(PYTEST) -m sdk tests
+
+# GATEWAY_MODEL_REPOSITORY=DIR adds every model of a checkout of a model repository.
+slow: setup ## The slow tests: fuzzing with many more examples, a whole model repository
+	HYPOTHESIS_PROFILE=slow $(PYTEST) -m slow tests
+	HYPOTHESIS_PROFILE=slow $(PYTEST) tests/unit tests/conformance
+
+clean: ## Remove what the other targets made
+	rm -rf $(VENV) .venv-sdk .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
