@@ -1,0 +1,113 @@
+"""How a command reaches the operations: through the running gateway, or offline, never racing it.
+
+The state directory's lock decides. A running gateway holds it, and takes the request on its control socket;
+if nobody holds it, the command takes it and works on the store itself.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.api.control import ControlClient
+from gateway.errors import StartError
+from gateway.settings import Settings, load_settings
+from gateway.state_lock import StateLock
+
+if TYPE_CHECKING:
+    from gateway.operations import Operations
+
+__all__ = ["call", "call_all", "call_running", "offline_operations"]
+
+_BUSY_TIMEOUT_S: Final = 10.0
+"""How long to wait for a gateway that is just starting or stopping, or for another offline command."""
+_RETRY_S: Final = 0.05
+_PAGE: Final = 1000
+
+
+def call(config: Path, verb: str, **arguments: Any) -> Any:
+    """The result of an operator's verb. Raises the `GatewayError` that the verb raises, wherever it ran."""
+    settings = load_settings(config)
+    return _with_gateway_or_lock(
+        settings,
+        lambda client: client.call(verb, arguments),
+        lambda: asyncio.run(_call_offline(settings, verb, arguments)),
+    )
+
+
+def call_all(
+    config: Path, verb: str, items: str, *, at_most: int | None = None, **arguments: Any
+) -> list[Any]:
+    """Every item of a verb that answers in pages, `{items: […], "next": …}`; or the first `at_most`."""
+    found: list[Any] = []
+    after: str | None = None
+    while at_most is None or len(found) < at_most:
+        limit = _PAGE if at_most is None else min(_PAGE, at_most - len(found))
+        page = call(config, verb, after=after, limit=limit, **arguments)
+        found += page[items]
+        after = page["next"]
+        if after is None:
+            break
+    return found
+
+
+def call_running(config: Path, verb: str, *, timeout_s: float, **arguments: Any) -> Any:
+    """The result from the running gateway; `StartError` if there is none."""
+    settings = load_settings(config)
+    client = ControlClient.connect(settings.control_socket, timeout_s=timeout_s)
+    if client is None:
+        raise StartError(
+            f"no gateway runs on {settings.state_dir}", hint=f"start it: gateway serve -c {config}"
+        )
+    with client:
+        return client.call(verb, arguments)
+
+
+@asynccontextmanager
+async def offline_operations(settings: Settings) -> AsyncIterator["Operations"]:
+    """The operations on the store itself. The caller holds the state directory's lock."""
+    from gateway.app import open_core  # noqa: PLC0415 - it imports everything
+
+    _silence_log(settings)
+    async with open_core(settings) as core:
+        yield core.operations
+
+
+async def _call_offline(settings: Settings, verb: str, arguments: dict[str, Any]) -> Any:
+    async with offline_operations(settings) as operations:
+        return await operations.call(verb, arguments)
+
+
+def _with_gateway_or_lock(
+    settings: Settings, through: Callable[[ControlClient], Any], offline: Callable[[], Any]
+) -> Any:
+    lock = StateLock(settings.lock_file)
+    deadline = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        client = ControlClient.connect(settings.control_socket)
+        if client is not None:
+            with client:
+                return through(client)
+        if lock.try_acquire():
+            try:
+                return offline()
+            finally:
+                lock.release()
+        if time.monotonic() > deadline:
+            holder = lock.holder()
+            raise StartError(
+                f"{settings.state_dir} is in use" + (f" by process {holder}" if holder else "")
+                + ", which does not answer on its control socket",
+                hint="wait for it to start, or stop it",
+            )  # fmt: skip
+        time.sleep(_RETRY_S)
+
+
+def _silence_log(settings: Settings) -> None:
+    """What an offline command does is in its result; the log belongs to the running gateway."""
+    from gateway import log  # noqa: PLC0415
+
+    log.configure(settings.log, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end

@@ -1,0 +1,172 @@
+"""`gateway device …`: devices, from registration in advance to deletion, and their credentials."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.channel import call, call_all
+from gateway.cli.options import CONFIG, Config, Json
+from gateway.cli.output import print_fields, print_json, print_table
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Devices: what is registered, and what an operator decides about it.")
+
+DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
+
+
+class Status(StrEnum):
+    """A device's status."""
+
+    WAITING = "waiting"
+    REGISTERED = "registered"
+    PROVISIONED = "provisioned"
+    BLOCKED = "blocked"
+
+
+@app.command("list")
+def list_(
+    status: Annotated[Status | None, typer.Option(help="Only devices of this status.")] = None,
+    template: Annotated[str | None, typer.Option(help="Only devices of this device template.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only devices that announced this model id.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only devices of this enrollment group.")] = None,
+    unassociated: Annotated[
+        bool, typer.Option("--unassociated", help="Only devices without a device template.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many; default: all.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """List devices, by id."""
+    devices = call_all(
+        config,
+        "device.list",
+        "devices",
+        at_most=limit,
+        status=status.value if status else None,
+        template_id=template,
+        model_id=model,
+        group=group,
+        unassociated=unassociated,
+    )
+    if as_json:
+        print_json(devices)
+        return
+    print_table(
+        ("ID", "STATUS", "TEMPLATE", "GROUP", "CONNECTED"),
+        (
+            (
+                device["id"],
+                device["status"],
+                device["template"],
+                device["enrollmentGroup"],
+                device["connected"],
+            )
+            for device in devices
+        ),
+        empty="no devices",
+    )
+
+
+@app.command()
+def show(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Show one device."""
+    device = call(config, "device.show", device_id=device_id)
+    if as_json:
+        print_json(device)
+    else:
+        print_fields(device)
+
+
+@app.command()
+def register(
+    device_id: DeviceId,
+    name: Annotated[str | None, typer.Option(help="A name for people; default: the id.")] = None,
+    template: Annotated[str | None, typer.Option(help="Assign this device template.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Register a device before it first connects. It then needs no approval."""
+    device = call(config, "device.register", device_id=device_id, name=name, template_id=template)
+    _print_change(device, "registered", as_json=as_json)
+
+
+@app.command()
+def approve(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Let a device in that waits for approval."""
+    _print_change(call(config, "device.approve", device_id=device_id), "approved", as_json=as_json)
+
+
+@app.command()
+def block(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Refuse a device, and close its session."""
+    _print_change(call(config, "device.block", device_id=device_id), "blocked", as_json=as_json)
+
+
+@app.command()
+def unblock(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Give a blocked device the status back that it had."""
+    _print_change(call(config, "device.unblock", device_id=device_id), "unblocked", as_json=as_json)
+
+
+@app.command()
+def delete(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Forget a device and its twin, and close its session. With a valid credential it may register anew."""
+    _print_change(call(config, "device.delete", device_id=device_id), "deleted", as_json=as_json)
+
+
+@app.command()
+def assign(
+    device_id: DeviceId,
+    template: Annotated[str, typer.Argument(metavar="TEMPLATE", help="The device template's DTMI.")],
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Assign a device template to a device, or migrate it to another one."""
+    device = call(config, "device.assign", device_id=device_id, template_id=template)
+    _print_change(device, f"assigned {template} to", as_json=as_json)
+
+
+@app.command("compute-key")
+def compute_key(
+    device_id: DeviceId,
+    group: Annotated[
+        str | None, typer.Option(help="The SAS enrollment group; default: SAS-IoT-Devices.")
+    ] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Print the device's key: what it signs its SAS tokens with. It need not be registered yet."""
+    keys = call(config, "device.compute_key", device_id=device_id, group=group)
+    if as_json:
+        print_json(keys)
+    else:
+        print(keys["primaryKey"])
+
+
+@app.command("issue-cert")
+def issue_cert(
+    device_id: DeviceId,
+    out: Annotated[Path, typer.Option(help="The directory to write ID.crt and ID.key to.")] = Path(),
+    days: Annotated[int, typer.Option(min=1, max=3650, help="How long the certificate is valid.")] = 365,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Issue a certificate for a device from the development CA that `gateway init` made."""
+    from gateway.cli.certificates import issue  # noqa: PLC0415 - imports cryptography
+
+    issued = issue(config, device_id, out=out, days=days)
+    if as_json:
+        print_json(issued)
+    else:
+        print(f"certificate (with its chain): {issued['certificate']}")
+        print(f"key: {issued['key']}")
+
+
+def _print_change(device: dict[str, Any], done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(device)
+    else:
+        print(f"{done} {device['id']}")

@@ -1,0 +1,117 @@
+"""`gateway group …`: enrollment groups."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.channel import call
+from gateway.cli.options import CONFIG, Config, Json
+from gateway.cli.output import print_fields, print_json, print_table
+from gateway.cli.files import read_key, read_optional
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Enrollment groups: devices that share a key, or a certificate authority.")
+
+Name = Annotated[str, typer.Argument(help="The group's name, SAS-IoT-Devices for example.")]
+
+
+class Mechanism(StrEnum):
+    """How the devices of a group prove who they are."""
+
+    SAS = "sas"
+    X509 = "x509"
+
+
+@app.command()
+def create(
+    name: Name,
+    attestation: Annotated[Mechanism, typer.Option("--type", help="SAS keys, or X.509 certificates.")],
+    auto_approve: Annotated[
+        bool, typer.Option(help="Register new devices at once, or let them wait for approval.")
+    ] = True,
+    primary_key_file: Annotated[
+        Path | None, typer.Option(help="A file with the primary key in base64; default: a generated one.")
+    ] = None,
+    secondary_key_file: Annotated[Path | None, typer.Option(help="Likewise, the secondary key.")] = None,
+    primary_ca: Annotated[
+        Path | None,
+        typer.Option(help="PEM: the CA (root or intermediate) that signs the devices' certificates."),
+    ] = None,
+    secondary_ca: Annotated[Path | None, typer.Option(help="PEM: a second CA, for a rollover.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Create an enrollment group. Keys are read from files, so that no shell history keeps them."""
+    group = call(
+        config,
+        "group.create",
+        name=name,
+        attestation=attestation.value,
+        auto_approve=auto_approve,
+        primary_key=read_key(primary_key_file),
+        secondary_key=read_key(secondary_key_file),
+        primary_certificate=read_optional(primary_ca),
+        secondary_certificate=read_optional(secondary_ca),
+    )
+    if as_json:
+        print_json(group)
+    else:
+        print(f"created group {group['id']}")
+
+
+@app.command("list")
+def list_(config: Config = CONFIG, as_json: Json = False) -> None:
+    """List the enrollment groups."""
+    groups = call(config, "group.list")["groups"]
+    if as_json:
+        print_json(groups)
+        return
+    print_table(
+        ("NAME", "TYPE", "ENABLED", "AUTO-APPROVE"),
+        ((group["id"], group["type"], group["enabled"], group["autoApprove"]) for group in groups),
+        empty="no enrollment groups; make one with `gateway group create`",
+    )
+
+
+@app.command()
+def show(
+    name: Name,
+    keys: Annotated[bool, typer.Option("--keys", help="Show the keys, too. They are secrets.")] = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show one enrollment group."""
+    group = call(config, "group.show", name=name, keys=keys)
+    if as_json:
+        print_json(group)
+    else:
+        print_fields(group)
+
+
+@app.command()
+def enable(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Let the devices of a group in again."""
+    _print_change(call(config, "group.enable", name=name), "enabled", as_json=as_json)
+
+
+@app.command()
+def disable(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Refuse the devices of a group, and close their sessions."""
+    _print_change(call(config, "group.disable", name=name), "disabled", as_json=as_json)
+
+
+@app.command()
+def delete(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Delete a group; its devices stay, but are refused. Closes their sessions."""
+    _print_change(call(config, "group.delete", name=name), "deleted", as_json=as_json)
+
+
+def _print_change(result: dict[str, Any], done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(result)
+        return
+    closed = result.get("closedSessions", 0)
+    print(f"{done} group {result['id']}" + (f", {closed} sessions closed" if closed else ""))

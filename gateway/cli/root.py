@@ -1,0 +1,125 @@
+"""The command tree, and the one place where a failure becomes a line and an exit code."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from gateway import __version__
+from gateway.cli.options import CONFIG, Config, Json, RootConfig
+from gateway.cli.output import print_error, print_fields, print_json
+from gateway.errors import GatewayError, OperationError
+
+__all__ = ["app", "run"]
+
+_DEBUG: Final = "GATEWAY_DEBUG"
+_HEALTH_TIMEOUT_S: Final = 5.0
+_FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    help="A self-hosted MQTT device gateway.", context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line. The exit code: 0, 1 if it failed, 2 if it can't be understood, 130 if interrupted."""
+    as_json = "--json" in arguments
+    try:
+        outcome = typer.main.get_command(app).main(
+            args=list(arguments), prog_name="gateway", standalone_mode=False
+        )
+    except GatewayError as error:
+        print_error(error, as_json=as_json)
+        return _FAILED
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"see `{context.command_path} --help`" if context is not None else ""
+        print_error(OperationError(error.format_message(), hint=hint), as_json=as_json)
+        return _MISUSED
+    except (typer.Abort, KeyboardInterrupt):
+        return _INTERRUPTED
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        print_error(_fault(error), as_json=as_json)
+        return _FAILED
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _fault(error: Exception) -> GatewayError:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return GatewayError(f"{where}{error.strerror}")
+    return GatewayError(
+        f"an error in the gateway itself: {type(error).__name__}: {error}",
+        hint=f"please report it, with what {_DEBUG}=1 shows",
+    )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    ctx: typer.Context,
+    config: RootConfig = None,  # noqa: ARG001 - its callback keeps it for the command
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run a gateway, and operate it."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+@app.command()
+def serve(config: Config = CONFIG) -> None:
+    """Run the gateway until SIGINT or SIGTERM."""
+    from gateway.app import serve as serve_until_stopped  # noqa: PLC0415
+
+    raise typer.Exit(serve_until_stopped(config))
+
+
+@app.command()
+def health(config: Config = CONFIG, as_json: Json = False) -> None:
+    """Succeed if the gateway runs and its store answers: for a container's health check."""
+    from gateway.cli.channel import call_running  # noqa: PLC0415
+
+    status = call_running(config, "status", timeout_s=_HEALTH_TIMEOUT_S)
+    if as_json:
+        print_json({"healthy": True, "sessions": status["sessions"]})
+    else:
+        print(f"healthy, {status['sessions']} sessions")
+
+
+@app.command()
+def status(config: Config = CONFIG, as_json: Json = False) -> None:
+    """What the gateway holds: devices by status, groups, templates, live sessions."""
+    from gateway.cli.channel import call  # noqa: PLC0415
+
+    document = call(config, "status")
+    if as_json:
+        print_json(document)
+        return
+    devices = document.pop("devices")
+    print_fields(document | {f"devices {name}": count for name, count in devices.items()})
+
+
+def _add_commands() -> None:
+    from gateway.cli import devices, enrollments, groups, setup, simulation, templates  # noqa: PLC0415
+
+    app.command("init")(setup.init)
+    app.command("simulate")(simulation.simulate)
+    app.add_typer(groups.app, name="group")
+    app.add_typer(enrollments.app, name="enrollment")
+    app.add_typer(devices.app, name="device")
+    app.add_typer(templates.app, name="template")
+
+
+_add_commands()

@@ -1,0 +1,190 @@
+"""`gateway init`: a ready set-up in one directory, so that `gateway serve` is the next command.
+
+Everything in it that is secret is private to its owner from the first byte. A set-up that exists is never
+touched; one that could not be finished is removed again.
+"""
+
+import asyncio
+import secrets
+import shlex
+import shutil
+import string
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from gateway.cli.files import write_new
+from gateway.cli.gateway_yaml import render
+from gateway.cli.options import Json
+from gateway.cli.output import print_json
+from gateway.errors import ConflictError, OperationError
+
+__all__ = ["init"]
+
+SAS_GROUP: Final = "SAS-IoT-Devices"
+X509_GROUP: Final = "X509-IoT-Devices"
+APPLICATION: Final = "app"
+_ALWAYS_HOSTS: Final = ("localhost", "127.0.0.1")
+_CA_DAYS: Final = 3650
+_SERVER_DAYS: Final = 825
+"""The longest that some TLS clients accept of a server's certificate."""
+_FILES: Final = ("gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "app.password", "state")
+_SECRET: Final = 0o600
+
+
+def init(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Made if need be; must hold no set-up yet.")
+    ],
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or address that devices dial; repeatable. localhost always works."),
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The devices' port.")] = 8883,
+    app_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The applications' port, on loopback.")
+    ] = 1883,
+    plain_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="A devices' port without TLS, on loopback; default: none."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a ready set-up: configuration, certificates, ID scope, enrollment groups, an application's login."""
+    made = _make(directory.absolute(), tuple(host or ()), port=port, app_port=app_port, plain_port=plain_port)
+    if as_json:
+        print_json(made)
+    else:
+        _print_next_steps(made)
+
+
+def _make(
+    directory: Path, hosts: Sequence[str], *, port: int, app_port: int, plain_port: int | None
+) -> dict[str, Any]:
+    _refuse_what_exists(directory)
+    existed = directory.exists()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OperationError(f"{directory}: can't be made: {error.strerror}") from None
+    try:
+        return _fill(directory, hosts, port=port, app_port=app_port, plain_port=plain_port)
+    except BaseException:
+        for name in _FILES:
+            _remove(directory / name)
+        if not existed:
+            directory.rmdir()
+        raise
+
+
+def _fill(
+    directory: Path, given_hosts: Sequence[str], *, port: int, app_port: int, plain_port: int | None
+) -> dict[str, Any]:
+    import yaml  # noqa: PLC0415 - `gateway --help` needs none of these
+
+    from gateway import pki  # noqa: PLC0415
+    from gateway.settings import PLUGIN_PATH, parse_settings  # noqa: PLC0415
+    from gateway.state_lock import StateLock  # noqa: PLC0415
+
+    hosts = tuple(dict.fromkeys((*given_hosts, *_ALWAYS_HOSTS)))
+    config = directory / "gateway.yaml"
+    id_scope = _random_id_scope()
+    text = render(
+        hosts=hosts,
+        id_scope=id_scope,
+        state_dir=directory / "state",
+        certificate_file=directory / "server.crt",
+        key_file=directory / "server.key",
+        port=port,
+        plain_port=plain_port,
+        app_port=app_port,
+        app_name=APPLICATION,
+        app_password_file=directory / "app.password",
+    )
+    # Before anything is written: a bad host name is the caller's mistake, and is said as such.
+    settings = parse_settings(yaml.safe_load(text)["plugins"][PLUGIN_PATH], source="gateway init")
+
+    now = time.time()
+    ca = pki.create_ca(f"Gateway development CA {id_scope}", now=now, days=_CA_DAYS)
+    server = pki.issue_server(ca, hosts, now=now, days=_SERVER_DAYS)
+    password = secrets.token_urlsafe(24)
+    for name, content in (
+        ("ca.key", ca.key_pem),
+        ("ca.crt", ca.certificate_pem),
+        ("server.key", server.key_pem),
+        ("server.crt", server.chain_pem),
+        ("app.password", f"{password}\n".encode()),
+    ):
+        write_new(directory / name, content, mode=_SECRET)
+    with StateLock(settings.lock_file):
+        asyncio.run(_create_groups(settings, ca.certificate_pem.decode()))
+    # Last, since it is what makes the directory a set-up.
+    write_new(config, text.encode(), mode=_SECRET)
+    return {
+        "config": str(config),
+        "idScope": id_scope,
+        "caCertificate": str(directory / "ca.crt"),
+        "host": hosts[0],
+        "port": port,
+        "plainPort": plain_port,
+        "appPort": app_port,
+        "appUsername": APPLICATION,
+        "appPassword": password,
+    }
+
+
+async def _create_groups(settings: Any, ca_certificate: str) -> None:
+    from gateway.cli.channel import offline_operations  # noqa: PLC0415
+
+    async with offline_operations(settings) as operations:
+        await operations.groups.create(name=SAS_GROUP, attestation="sas")
+        await operations.groups.create(
+            name=X509_GROUP, attestation="x509", primary_certificate=ca_certificate
+        )
+
+
+def _refuse_what_exists(directory: Path) -> None:
+    config = directory / "gateway.yaml"
+    if config.exists():
+        raise ConflictError(
+            f"{directory} holds a set-up already",
+            hint=f"run it: gateway serve -c {config}; or choose another directory",
+        )
+    for name in _FILES:
+        if (directory / name).exists():
+            raise ConflictError(
+                f"{directory / name} exists already", hint="move it away, or choose another directory"
+            )
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _random_id_scope() -> str:
+    """Like Azure's: 0ne and eight more. It is an address, not a secret."""
+    return "0ne00" + "".join(secrets.choice(string.ascii_uppercase + string.digits) for _ in range(6))
+
+
+def _print_next_steps(made: dict[str, Any]) -> None:
+    config = shlex.quote(made["config"])
+    print(f"""\
+The set-up is ready in {Path(made["config"]).parent}
+
+  ID scope      {made["idScope"]}
+  devices       {made["host"]}:{made["port"]}, TLS; they trust {made["caCertificate"]}
+  applications  127.0.0.1:{made["appPort"]}, user {made["appUsername"]}, password {made["appPassword"]}
+
+Next:
+  gateway serve -c {config}
+      runs the gateway
+  gateway simulate -n 3 --model 'dtmi:com:example:Thermostat;1' -c {config}
+      connects three simulated devices to it
+  gateway device compute-key my-device -c {config}
+      prints the key that a device of yours needs""")

@@ -1,0 +1,1 @@
+"""`gateway simulate`: devices that are not there, connecting as real ones do."""

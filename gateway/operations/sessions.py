@@ -1,0 +1,47 @@
+"""What operations ask of the live sessions."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.session import CloseReason
+
+__all__ = ["NullSessions", "OpenSession", "Sessions"]
+
+
+class OpenSession(Protocol):
+    """What an operator's act chooses sessions by."""
+
+    @property
+    def enrollment_group(self) -> str | None: ...
+
+
+class Sessions(Protocol):
+    """The running gateway's session table (`gateway.edge.sessions.SessionTable`), or none: `NullSessions`."""
+
+    @property
+    def count(self) -> int: ...
+
+    def is_connected(self, device_id: str) -> bool: ...
+
+    def close_device(self, device_id: str, reason: CloseReason) -> int:
+        """Close a device's sessions. Returns how many there were."""
+        ...
+
+    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:
+        """Close every session that `matches`. Returns how many there were."""
+        ...
+
+
+class NullSessions:
+    """No gateway runs, so nobody is connected."""
+
+    count = 0
+
+    def is_connected(self, device_id: str) -> bool:  # noqa: ARG002
+        return False
+
+    def close_device(self, device_id: str, reason: CloseReason) -> int:  # noqa: ARG002
+        return 0
+
+    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:  # noqa: ARG002
+        return 0
