@@ -1,0 +1,96 @@
+"""The data types that packets are made of (MQTT 3.1.1, sections 1.5 and 2.2.3), read and written.
+
+The readers take the body of a packet and a position in it, and give the value with the position after it.
+They never look past the body's end: a field that does is malformed.
+"""
+
+from typing import Final
+
+from gateway.mqtt.errors import InvalidPacket, MalformedPacket
+
+__all__ = [
+    "MAX_REMAINING_LENGTH",
+    "frame",
+    "read_binary",
+    "read_packet_id",
+    "read_string",
+    "write_binary",
+    "write_packet_id",
+    "write_string",
+]
+
+MAX_REMAINING_LENGTH: Final = 268_435_455
+"""What four length bytes can say (table 2.4)."""
+
+_MAX_FIELD: Final = 0xFFFF
+_LENGTH_CONTINUES: Final = 0x80
+
+
+def read_binary(body: bytes, pos: int) -> tuple[bytes, int]:
+    """Bytes after their 16-bit length."""
+    start = pos + 2
+    if start > len(body):
+        raise MalformedPacket("the packet ends inside a field", "MQTT-1.5.3")
+    end = start + (body[pos] << 8 | body[pos + 1])
+    if end > len(body):
+        raise MalformedPacket("the packet ends inside a field", "MQTT-1.5.3")
+    return body[start:end], end
+
+
+def read_string(body: bytes, pos: int) -> tuple[str, int]:
+    """Text after its 16-bit length. U+FEFF stays where it is [MQTT-1.5.3-3]."""
+    raw, end = read_binary(body, pos)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        # Python's decoder is as strict as RFC 3629: no surrogates, no overlong forms.
+        raise MalformedPacket("a string is not UTF-8", "MQTT-1.5.3-1") from None
+    if "\0" in text:
+        raise MalformedPacket("a string has the character U+0000", "MQTT-1.5.3-2")
+    return text, end
+
+
+def read_packet_id(body: bytes, pos: int) -> int:
+    """The two bytes at `pos`; the caller goes on at `pos + 2`."""
+    if pos + 2 > len(body):
+        raise MalformedPacket("the packet ends inside its packet identifier", "MQTT-2.3.1")
+    packet_id = body[pos] << 8 | body[pos + 1]
+    if not packet_id:
+        raise MalformedPacket("the packet identifier is 0", "MQTT-2.3.1-1")
+    return packet_id
+
+
+def write_binary(data: bytes) -> bytes:
+    if len(data) > _MAX_FIELD:
+        raise InvalidPacket("a field is longer than 65535 bytes", "MQTT-1.5.3")
+    return len(data).to_bytes(2, "big") + data
+
+
+def write_string(text: str) -> bytes:
+    if "\0" in text:
+        raise InvalidPacket("a string has the character U+0000", "MQTT-1.5.3-2")
+    try:
+        return write_binary(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidPacket("a string has a lone surrogate", "MQTT-1.5.3-1") from None
+
+
+def write_packet_id(packet_id: int | None) -> bytes:
+    if packet_id is None or not 1 <= packet_id <= _MAX_FIELD:
+        raise InvalidPacket("the packet identifier is not in 1..65535", "MQTT-2.3.1-1")
+    return packet_id.to_bytes(2, "big")
+
+
+def frame(first_byte: int, body: bytes) -> bytes:
+    """A whole packet: the fixed header (type, flags and remaining length), then `body`."""
+    length = len(body)
+    if length < _LENGTH_CONTINUES:
+        return bytes((first_byte, length)) + body
+    if length > MAX_REMAINING_LENGTH:
+        raise InvalidPacket("the packet is longer than four length bytes can say", "MQTT-2.2.3")
+    header = bytearray((first_byte,))
+    while length >= _LENGTH_CONTINUES:
+        header.append(length & 0x7F | _LENGTH_CONTINUES)
+        length >>= 7
+    header.append(length)
+    return bytes(header) + body
