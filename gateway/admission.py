@@ -1,0 +1,316 @@
+"""The only road to a registration.
+
+    CONNECT ─ parse the login ─ who is it? ─ may it come in? ─ what do we know? ─ what is it? ─ Admitted
+               dps/hub grammar   identity     enrollment        registry           templates
+
+`admit` decides a CONNECT, `provision` a DPS register request. Both are `async def`, yet for a known device they
+find everything in memory and never wait, so `gateway.eager.run_eagerly` gets their decision without a task
+(docs/architecture.md, law 3). A refusal is a value and changes nothing. Where a registration is new or
+changes, the answer comes only after the commit (law 2).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.catalog import TemplateCatalog
+from gateway.dps.grammar import DpsLogin
+from gateway.dps.grammar import parse_username as parse_dps_username
+from gateway.enrollment.decide import Verified, decide
+from gateway.groups import Groups
+from gateway.hub.grammar import HubLogin
+from gateway.hub.grammar import parse_username as parse_hub_username
+from gateway.identity.evidence import CertificateEvidence
+from gateway.identity.sas import SasToken, names_dps, names_hub
+from gateway.log import get_logger
+from gateway.refusals import Reason, Refused
+from gateway.registry.device import Device, Status, is_device_id, transition
+from gateway.registry.registry import DeviceEntry, Registry
+from gateway.session import Dialect
+from gateway.settings import Settings
+from gateway.templates.association import Association, associate
+
+__all__ = ["Admission", "Admitted", "ConnectRequest"]
+
+log = get_logger()
+
+_DPS_KEY_NAMES: Final = frozenset({None, "", "registration"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectRequest:
+    """What a CONNECT says about who is there. `password` is a SAS token, or absent with a certificate."""
+
+    client_id: str
+    username: str | None
+    password: bytes | None
+    certificate: CertificateEvidence | None
+
+    def __repr__(self) -> str:
+        return f"ConnectRequest(client_id={self.client_id!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """A proven identity that may come in. `device` is None on DPS before the first registration.
+
+    `expires_at` (unix seconds) is when the token expires; the session must not outlive it.
+    """
+
+    dialect: Dialect
+    device_id: str
+    verified: Verified
+    device: Device | None
+    expires_at: float | None
+
+
+Login = DpsLogin | HubLogin
+
+
+class Admission:
+    """Decides CONNECTs and registrations with the groups, devices and templates in force."""
+
+    def __init__(
+        self, *, settings: Settings, registry: Registry, groups: Groups, catalog: TemplateCatalog
+    ) -> None:
+        self._id_scope = settings.id_scope
+        self._hosts = frozenset(host.lower() for host in settings.hosts)
+        self._leeway_s = settings.provisioning.token_leeway_s
+        self._extended_ids = settings.provisioning.extended_device_ids
+        self._registry = registry
+        self._groups = groups
+        self._catalog = catalog
+
+    async def admit(self, request: ConnectRequest, *, now: float) -> Admitted | Refused:
+        """Decide a CONNECT. `now` is unix seconds. Raises `StoreError` if the store can't answer."""
+        login = self._login(request)
+        if isinstance(login, Refused):
+            return login
+        token = self._token(request, login)
+        if isinstance(token, Refused):
+            return token
+        device_id = _claimed_id(login)
+        entry = self._registry.peek(device_id)
+        if entry is None:
+            entry = await self._registry.fetch(device_id)
+        verified = self._verify(device_id, token, request.certificate, entry, now=now)
+        if isinstance(verified, Refused):
+            return verified
+        dialect = Dialect.DPS if isinstance(login, DpsLogin) else Dialect.HUB
+        device = entry.device
+        if isinstance(login, DpsLogin):
+            # DPS registers on the register request, which may announce a model; CONNECT only proves who asks.
+            if device is not None and device.status is Status.BLOCKED:
+                return Refused(Reason.DEVICE_BLOCKED)
+        else:
+            enrolled = await self._enroll(device_id, verified, device, login.model_id, dialect, now=now)
+            if isinstance(enrolled, Refused):
+                return enrolled
+            device = enrolled
+        return Admitted(
+            dialect=dialect, device_id=device_id, verified=verified, device=device, expires_at=verified.expires_at
+        )
+
+    async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
+        """Decide a DPS register request (or a poll): the assigned device, or why not. Raises `StoreError`."""
+        entry = self._registry.peek(admitted.device_id)
+        if entry is None:
+            entry = await self._registry.fetch(admitted.device_id)
+        return await self._enroll(
+            admitted.device_id, admitted.verified, entry.device, model_id, Dialect.DPS, now=now
+        )
+
+    # Who is it?
+
+    def _login(self, request: ConnectRequest) -> Login | Refused:
+        """The login that the user name claims, checked for what needs no credential."""
+        if request.username is None:
+            return Refused(Reason.USERNAME_MALFORMED, "no user name")
+        login: Login | None = parse_dps_username(request.username) or parse_hub_username(request.username)
+        match login:
+            case None:
+                return Refused(Reason.USERNAME_MALFORMED, f"user name {request.username[:80]!r}")
+            case DpsLogin():
+                if login.id_scope != self._id_scope:
+                    return Refused(Reason.ID_SCOPE_UNKNOWN, f"ID scope {login.id_scope[:64]!r}")
+            case HubLogin():
+                if login.host.lower() not in self._hosts:
+                    return Refused(Reason.HOST_UNKNOWN, f"host {login.host[:255]!r}")
+                if login.module_id is not None:
+                    return Refused(Reason.MODULE_UNSUPPORTED, f"module {login.module_id[:64]!r}")
+        device_id = _claimed_id(login)
+        if device_id != request.client_id:
+            return Refused(Reason.CLIENT_ID_MISMATCH, f"client id {request.client_id[:64]!r}, user name {device_id[:64]!r}")
+        if not is_device_id(device_id, extended=self._extended_ids):
+            return Refused(Reason.CLIENT_ID_INVALID)
+        return login
+
+    def _token(self, request: ConnectRequest, login: Login) -> SasToken | Refused | None:
+        """The parsed token, if there is one, found to name this device; None if there is only a certificate."""
+        if not request.password:
+            return None if request.certificate is not None else Refused(Reason.CREDENTIAL_MISSING)
+        try:
+            text = request.password.decode("ascii")
+        except UnicodeDecodeError:
+            return Refused(Reason.TOKEN_MALFORMED, "the password is not ASCII")
+        token = SasToken.parse(text)
+        if isinstance(token, Refused):
+            return token
+        if isinstance(login, DpsLogin):
+            if token.key_name not in _DPS_KEY_NAMES:
+                return Refused(Reason.TOKEN_KEY_NAME_UNKNOWN, "skn is not `registration`")
+            named = names_dps(token, self._id_scope, login.registration_id)
+        else:
+            if token.key_name:
+                # Shared access policies are the hub owner's keys; devices have none.
+                return Refused(Reason.TOKEN_KEY_NAME_UNKNOWN, "skn names a policy, this gateway has none")
+            named = names_hub(token, self._hosts, login.device_id)
+        return token if named else Refused(Reason.TOKEN_RESOURCE_MISMATCH, f"sr={token.resource[:160]}")
+
+    # May it come in?
+
+    def _verify(
+        self,
+        device_id: str,
+        token: SasToken | None,
+        certificate: CertificateEvidence | None,
+        entry: DeviceEntry,
+        *,
+        now: float,
+    ) -> Verified | Refused:
+        evidence = token if token is not None else certificate
+        assert evidence is not None, "`_token` refuses a CONNECT without any credential"  # noqa: S101
+        return decide(
+            device_id,
+            evidence,
+            individual=entry.individual,
+            groups=self._groups.book,
+            known_group=entry.device.enrollment_group if entry.device is not None else None,
+            now=now,
+            leeway_s=self._leeway_s,
+        )
+
+    # What do we know, and what is it?
+
+    async def _enroll(
+        self,
+        device_id: str,
+        verified: Verified,
+        device: Device | None,
+        model_id: str | None,
+        announced_by: Dialect,
+        *,
+        now: float,
+    ) -> Device | Refused:
+        """The device's durable registration, made or brought up to date; or why it has none."""
+        if device is None:
+            device = await self._register(device_id, verified, model_id, announced_by, now=now)
+        standing = _standing(device)
+        if standing is not None:
+            return standing
+        association = await self._association(device, model_id, announced_by)
+        if device.status is Status.PROVISIONED and association is None and _group_is(device, verified):
+            return device
+        change = _change(verified, association, announced_by, now=now)
+        device = await self._registry.amend(device_id, change)
+        standing = _standing(device)
+        if standing is not None:
+            return standing
+        if association is not None:
+            _log_association(device)
+        return device
+
+    async def _register(
+        self, device_id: str, verified: Verified, model_id: str | None, announced_by: Dialect, *, now: float
+    ) -> Device:
+        template_id = await self._discover(model_id) if model_id else None
+        new = Device.new(
+            device_id,
+            status=Status.PROVISIONED if verified.auto_approve else Status.WAITING,
+            template_id=template_id,
+            model_id=model_id,
+            model_announced_by=announced_by.value if model_id else None,
+            enrollment_group=verified.enrollment_group,
+            now=now,
+        )
+        device = await self._registry.register(new)
+        if device is new:
+            log.info(
+                "registration.created", device_id=device_id, status=device.status, mechanism=verified.mechanism,
+                group=verified.enrollment_group, template=template_id, model_id=model_id,
+            )  # fmt: skip
+            if model_id:
+                _log_association(device)
+        return device
+
+    async def _association(
+        self, device: Device, model_id: str | None, announced_by: Dialect
+    ) -> Association | None:
+        """What the announced model changes in the device's association, or None."""
+        if model_id is None or (announced_by is Dialect.HUB and device.model_announced_by == "dps"):
+            model_id = device.model_id  # DPS's announcement wins over the hub user name's
+        if model_id is None or (model_id == device.model_id and device.template_id is not None):
+            return None
+        template_id = await self._discover(model_id)
+        return associate(
+            template_id=device.template_id,
+            assigned_by=device.template_assigned_by,
+            model_id=device.model_id,
+            announced_model_id=model_id,
+            discovered_template_id=template_id,
+        )
+
+    async def _discover(self, model_id: str) -> str | None:
+        found = self._catalog.discover(model_id)
+        template = await found if isinstance(found, asyncio.Future) else found
+        return template.id if template is not None else None
+
+
+def _claimed_id(login: Login) -> str:
+    return login.registration_id if isinstance(login, DpsLogin) else login.device_id
+
+
+def _standing(device: Device) -> Refused | None:
+    """What the device's status alone says."""
+    match device.status:
+        case Status.BLOCKED:
+            return Refused(Reason.DEVICE_BLOCKED)
+        case Status.WAITING:
+            return Refused(Reason.APPROVAL_PENDING)
+        case _:
+            return None
+
+
+def _group_is(device: Device, verified: Verified) -> bool:
+    return device.enrollment_group == verified.enrollment_group
+
+
+def _change(
+    verified: Verified, association: Association | None, announced_by: Dialect, *, now: float
+) -> Callable[[Device], Device]:
+    """What `Registry.amend` applies to the latest state of the device."""
+
+    def change(device: Device) -> Device:
+        if device.status is Status.REGISTERED:
+            device = transition(device, "provision", now=now)
+        if device.enrollment_group != verified.enrollment_group:
+            device = device.replace(now=now, enrollment_group=verified.enrollment_group)
+        if association is not None:
+            device = device.replace(
+                now=now,
+                model_id=association.model_id,
+                template_id=association.template_id,
+                template_assigned_by=association.assigned_by,
+                model_announced_by=announced_by.value,
+            )
+        return device
+
+    return change
+
+
+def _log_association(device: Device) -> None:
+    if device.template_id is None:
+        log.warning("template.missing", device_id=device.id, model_id=device.model_id)
+    else:
+        log.info("template.associated", device_id=device.id, template=device.template_id, model_id=device.model_id)

@@ -1,0 +1,320 @@
+"""Puts the gateway together from its settings, and owns the order in which it starts and stops.
+
+    start: lock ─ store ─ groups, templates ─ control socket ─ device listeners ─ "gateway.started"
+    stop:  listeners ─ sessions ─ control socket ─ registrar drained ─ store ─ lock ─ "gateway.stopped"
+
+`open_core` is the part without sockets; the running gateway and offline commands share it. All tasks live in
+the one `TaskGroup` of `Gateway._run`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import log as logging_setup
+from gateway import mqtt
+from gateway.admission import Admission, Admitted
+from gateway.api.control import ControlServer
+from gateway.catalog import TemplateCatalog
+from gateway.dps.session import DpsSession
+from gateway.edge.connection import Connection, Edge
+from gateway.edge.deadlines import Deadlines
+from gateway.edge.listener import DeviceListener
+from gateway.edge.sessions import SessionTable
+from gateway.edge.tls import make_context
+from gateway.errors import GatewayError, SettingsError, StartError
+from gateway.groups import Groups
+from gateway.hub.session import HubSession
+from gateway.log import get_logger
+from gateway.operations import NullSessions, Operations
+from gateway.operations import Sessions as OperatorSessions
+from gateway.registry.registry import Registry
+from gateway.registry.store import SqlStore, Store
+from gateway.registry.twins import Twins
+from gateway.session import CloseReason, Dialect, Session
+from gateway.settings import Settings, load_config_file, load_settings
+from gateway.state_lock import StateLock
+from gateway.telemetry.router import Sink, TelemetryRouter
+
+__all__ = ["Core", "Gateway", "open_core", "serve"]
+
+log = get_logger()
+
+_TICK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The gateway without its sockets."""
+
+    settings: Settings
+    store: Store
+    registry: Registry
+    twins: Twins
+    groups: Groups
+    catalog: TemplateCatalog
+    operations: Operations
+
+
+@asynccontextmanager
+async def open_core(
+    settings: Settings,
+    *,
+    sessions: OperatorSessions | None = None,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[Core]:
+    """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
+    store = SqlStore(settings.store_url)
+    await store.open()
+    try:
+        registry = Registry(store, settings.registry)
+        twins = Twins(registry, settings.twin)
+        groups = Groups(store, leaf_cache_size=settings.provisioning.verified_leaf_cache_size)
+        catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
+        await groups.load()
+        await catalog.load()
+        await registry.start()
+        try:
+            operations = Operations(
+                registry=registry,
+                groups=groups,
+                catalog=catalog,
+                sessions=sessions or NullSessions(),
+                settings=settings,
+                clock=clock,
+            )
+            yield Core(
+                settings=settings,
+                store=store,
+                registry=registry,
+                twins=twins,
+                groups=groups,
+                catalog=catalog,
+                operations=operations,
+            )
+        finally:
+            await registry.stop()
+    finally:
+        await store.close()
+
+
+class Gateway:
+    """The running gateway. `on_failure` is called if it breaks after it has started."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sinks: tuple[Sink, ...],
+        on_failure: Callable[[GatewayError], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._sinks = sinks
+        self._on_failure = on_failure
+        self._clock = clock
+        self._stopping = asyncio.Event()
+        self._main: asyncio.Task[None] | None = None
+        self.core: Core | None = None
+        self.sessions = SessionTable(max_offline=settings.devices.max_offline_sessions)
+        self.tls_port: int | None = None
+        self.plain_port: int | None = None
+
+    async def start(self) -> None:
+        """Return when every listener is open. Raises `GatewayError` if that can't be."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._main = asyncio.create_task(self._run(ready), name="gateway")
+        await ready
+
+    async def stop(self) -> None:
+        """End in order, and return when everything is closed."""
+        self._stopping.set()
+        if self._main is not None:
+            await asyncio.wait([self._main])
+
+    async def _run(self, ready: "asyncio.Future[None]") -> None:
+        try:
+            with StateLock(self._settings.lock_file):
+                async with open_core(self._settings, sessions=self.sessions, clock=self._clock) as core:
+                    self.core = core
+                    await self._serve(core, ready)
+        except* GatewayError as group:
+            error = _first(group)
+            if ready.done():
+                self._on_failure(error)
+            else:
+                ready.set_exception(error)
+        except* Exception as group:
+            error = GatewayError(f"unexpected: {_first(group)!r}")
+            if ready.done():
+                self._on_failure(error)
+            else:
+                ready.set_exception(error)
+        else:
+            log.info("gateway.stopped")
+
+    async def _serve(self, core: Core, ready: "asyncio.Future[None]") -> None:
+        settings = self._settings
+        router = TelemetryRouter(settings.telemetry, find_template=core.catalog.get, sinks=self._sinks)
+        edge = self._make_edge(core, router)
+        listeners = _make_listeners(edge, settings)
+        control = ControlServer(settings.control_socket, core.operations)
+        async with asyncio.TaskGroup() as tasks:
+            ticker = tasks.create_task(self._tick(edge, router, listeners), name="deadlines")
+            try:
+                await control.start()
+                for listener in listeners:
+                    await listener.open()
+                self.tls_port = listeners[0].port
+                self.plain_port = listeners[1].port if len(listeners) > 1 else None
+                log.info(
+                    "gateway.started", hosts=",".join(settings.hosts), port=self.tls_port, plain_port=self.plain_port,
+                    id_scope=settings.id_scope, groups=len(core.groups.list()), templates=len(core.catalog.list()),
+                )  # fmt: skip
+                ready.set_result(None)
+                await self._stopping.wait()
+            finally:
+                edge.shutting_down = True
+                for listener in listeners:
+                    await listener.close()
+                await self._close_connections(edge)
+                await control.stop()
+                ticker.cancel()
+
+    def _make_edge(self, core: Core, router: TelemetryRouter) -> Edge:
+        settings = self._settings
+
+        def make_session(
+            connection: Connection, admitted: Admitted, connect: mqtt.Connect, remembered: dict[str, int] | None
+        ) -> Session:
+            if admitted.dialect is Dialect.DPS:
+                return DpsSession(
+                    connection,
+                    admitted,
+                    admission=admission,
+                    hub_host=settings.hosts[0],
+                    approval_retry_after_s=settings.provisioning.approval_retry_after_s,
+                    clock=self._clock,
+                )
+            will = connect.will
+            return HubSession(
+                connection,
+                admitted,
+                subscriptions=remembered,
+                will=(will.topic, will.payload, will.qos) if will is not None else None,
+                registry=core.registry,
+                twins=core.twins,
+                router=router,
+                clock=self._clock,
+            )
+
+        admission = Admission(
+            settings=settings, registry=core.registry, groups=core.groups, catalog=core.catalog
+        )
+        return Edge(
+            settings=settings.devices,
+            admission=admission,
+            sessions=self.sessions,
+            deadlines=Deadlines(now=time.monotonic()),
+            make_session=make_session,
+            clock=self._clock,
+            connections=set(),
+        )
+
+    async def _tick(self, edge: Edge, router: TelemetryRouter, listeners: "list[DeviceListener]") -> None:
+        """Once a second: every deadline that is due, and the counts that are logged by the second."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            edge.deadlines.tick(edge.monotonic())
+            router.report_drops()
+            for listener in listeners:
+                listener.report_turned_away()
+
+    async def _close_connections(self, edge: Edge) -> None:
+        for connection in tuple(edge.connections):
+            connection.close(CloseReason.SHUTTING_DOWN)
+        # A closing transport sends what it holds, then reports `connection_lost`; two turns of the loop do for an
+        # idle one, and nobody waits for a peer that doesn't read.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.devices.shutdown_timeout_s):
+                while edge.connections:
+                    await asyncio.sleep(0.01)
+
+
+def _make_listeners(edge: Edge, settings: Settings) -> "list[DeviceListener]":
+    devices = settings.devices
+    context = make_context(
+        devices.certificate_file, devices.key_file, minimum_version=devices.minimum_tls_version
+    )
+    listeners = [DeviceListener(edge, devices.bind, context)]
+    if devices.plain_bind is not None:
+        listeners.append(DeviceListener(edge, devices.plain_bind, None))
+    return listeners
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> GatewayError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, GatewayError) else GatewayError(repr(error))
+
+
+# `gateway serve`
+
+
+def serve(config_path: Path) -> int:
+    """Run the broker with the gateway in it until SIGINT or SIGTERM. Returns the exit code.
+
+    Raises `SettingsError` before anything has started; what fails later is logged as `gateway.failed`.
+    """
+    settings = load_settings(config_path)
+    config = load_config_file(config_path)
+    logging_setup.configure(settings.log)
+    try:
+        from uvloop import run  # noqa: PLC0415 - absent on some platforms
+    except ImportError:
+        from asyncio import run  # noqa: PLC0415
+    return run(_serve_broker(config, config_path))
+
+
+async def _serve_broker(config: dict[str, Any], config_path: Path) -> int:
+    # amqtt is slow to import, and only `serve` needs it; the plugin imports this module in turn.
+    from amqtt.broker import Broker  # noqa: PLC0415
+
+    from gateway.plugin import GatewayPlugin  # noqa: PLC0415
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_number, stop.set)
+    try:
+        broker = Broker(config)
+        await broker.start()
+    except Exception as error:  # noqa: BLE001 - amqtt's errors have many roots; each becomes one line
+        cause = error.__cause__ if isinstance(error.__cause__, GatewayError) else None
+        if cause is None:
+            logging_setup.report_failure(_broker_failure(error, config_path))
+        return 1
+    plugin = broker.plugins_manager.get_plugin(GatewayPlugin.__name__)
+    await stop.wait()
+    await broker.shutdown()
+    return 1 if plugin.failure is not None else 0
+
+
+def _broker_failure(error: Exception, config_path: Path) -> GatewayError:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE:
+        return StartError(
+            f"applications can't be served: {cause.strerror or cause}".lower(),
+            hint="another program listens there: stop it, or change `listeners.default.bind`",
+        )
+    return SettingsError(f"{config_path}: amqtt can't start: {' '.join(str(cause).split()) or type(cause).__name__}")

@@ -1,0 +1,106 @@
+"""The device templates in force: published ones, and those generated from a model repository.
+
+`get` and `discover` answer from memory for every model that was published, generated, or lately not found; only a
+model nobody has asked for goes to the repository, once however many devices announce it at the same time.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from gateway.errors import GatewayError, TemplateError
+from gateway.log import get_logger
+from gateway.modelrepo import ModelRepository, make_repository
+from gateway.registry.store import Store
+from gateway.settings import ModelRepositorySettings
+from gateway.templates.dtmi import is_dtmi
+from gateway.templates.template import DeviceTemplate, build_template
+
+__all__ = ["TemplateCatalog"]
+
+log = get_logger()
+
+_MAX_UNKNOWN_MODELS: Final = 10_000
+_MAX_LOOKUPS: Final = 32
+
+
+class TemplateCatalog:
+    """Templates by id. The store is written first, the memory after it."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: ModelRepositorySettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        repository: ModelRepository | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._repository = repository or make_repository(settings)
+        self._templates: dict[str, DeviceTemplate] = {}
+        self._unknown: OrderedDict[str, float] = OrderedDict()
+        self._lookups: dict[str, asyncio.Task[DeviceTemplate | None]] = {}
+
+    async def load(self) -> None:
+        """Read every template from the store. Raises `StoreError`."""
+        for record in await self._store.load_templates():
+            self._templates[record.id] = DeviceTemplate.from_json(record.document, source=record.source)
+
+    def get(self, template_id: str) -> DeviceTemplate | None:
+        return self._templates.get(template_id)
+
+    def list(self) -> tuple[DeviceTemplate, ...]:
+        return tuple(self._templates.values())
+
+    async def publish(self, template: DeviceTemplate) -> None:
+        """Store a template and put it in force; an earlier one of the same id is replaced. Raises `StoreError`."""
+        await self._store.save_template(template.to_record(now=self._clock()))
+        self._templates[template.id] = template
+        self._unknown.pop(template.id, None)
+        log.info("template.published", template=template.id, source=template.source, name=template.display_name)
+
+    def discover(self, model_id: str) -> "DeviceTemplate | None | asyncio.Future[DeviceTemplate | None]":
+        """The template of a model: published, else generated from the repository, else None (Unassociated)."""
+        template = self._templates.get(model_id)
+        if template is not None or self._repository is None or not is_dtmi(model_id):
+            return template
+        looked_at = self._unknown.get(model_id)
+        if looked_at is not None and self._clock() - looked_at < self._settings.retry_after_s:
+            return None
+        lookup = self._lookups.get(model_id)
+        if lookup is None:
+            if len(self._lookups) >= _MAX_LOOKUPS:
+                return None  # Unassociated for now; the device's next connect asks again
+            lookup = asyncio.create_task(self._generate(model_id, self._repository), name=f"model {model_id}")
+            self._lookups[model_id] = lookup
+        return lookup
+
+    async def _generate(self, model_id: str, repository: ModelRepository) -> DeviceTemplate | None:
+        """Build a basic template from the repository and keep it. Any failure is the device's *Unassociated*."""
+        try:
+            documents = await repository.fetch(model_id)
+            if documents is None:
+                self._remember_unknown(model_id)
+                return None
+            template = build_template(documents, model_id, source="repository")
+            await self.publish(template)
+        except TemplateError as error:
+            log.warning("template.refused", model_id=model_id, reason=str(error))
+            self._remember_unknown(model_id)
+            return None
+        except GatewayError as error:
+            log.error("template.refused", model_id=model_id, reason=str(error), hint=error.hint)
+            return None
+        finally:
+            del self._lookups[model_id]
+        return template
+
+    def _remember_unknown(self, model_id: str) -> None:
+        self._unknown[model_id] = self._clock()
+        self._unknown.move_to_end(model_id)
+        while len(self._unknown) > _MAX_UNKNOWN_MODELS:
+            self._unknown.popitem(last=False)

@@ -1,0 +1,388 @@
+"""One device connection: bytes to MQTT events, CONNECT to admission, the rest to the session of its dialect.
+
+Everything here is synchronous. A connection has no task and no timer of its own; if admission has to wait for the
+registrar, the connection pauses reading and goes on in the future's callback.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, assert_never, cast
+
+from gateway import mqtt
+from gateway.admission import Admission, Admitted, ConnectRequest
+from gateway.eager import run_eagerly
+from gateway.edge.deadlines import Deadlines
+from gateway.edge.sessions import SessionTable
+from gateway.edge.tls import Channel
+from gateway.errors import StoreError
+from gateway.identity.evidence import CertificateEvidence
+from gateway.log import get_logger
+from gateway.refusals import Reason, Refused, answer_for
+from gateway.session import CloseReason, Dialect, Session
+from gateway.settings import DeviceSettings
+
+__all__ = ["Connection", "Edge", "SessionFactory"]
+
+log = get_logger()
+
+_connection_ids = itertools.count(1)
+
+_LINGER_S: Final = 5.0
+"""How long a closed connection may take to send what it holds."""
+
+SessionFactory = Callable[["Connection", Admitted, mqtt.Connect, dict[str, int] | None], Session]
+
+
+@dataclass(slots=True, kw_only=True)
+class Edge:
+    """What all connections share. `clock` is unix time; deadlines count on the monotonic clock."""
+
+    settings: DeviceSettings
+    admission: Admission
+    sessions: SessionTable
+    deadlines: Deadlines
+    make_session: SessionFactory
+    clock: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    connections: "set[Connection]"
+    shutting_down: bool = False
+
+
+class Connection(asyncio.Protocol):
+    """A device's connection. Below it: a transport, or a `TlsChannel` that speaks like one."""
+
+    __slots__ = (
+        "_admitted", "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_detail",
+        "_close_reason", "_connect", "_edge", "_expires_at", "_keep_alive_s", "_last_heard", "_messages_in",
+        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "bucket", "connection_id", "peer",
+    )  # fmt: skip
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+        self.bucket = 0
+        self.connection_id = next(_connection_ids)
+        self.peer = ""
+        self._tls: str | None = None
+        self._certificate: CertificateEvidence | None = None
+        self._mqtt = mqtt.ServerConnection(
+            max_connect_packet_size=edge.settings.max_connect_packet_bytes,
+            max_packet_size=edge.settings.max_packet_bytes,
+            max_inflight=edge.settings.max_inflight,
+        )
+        self._admitted: Admitted | None = None
+        self._session: Session | None = None
+        self._connect: mqtt.Connect | None = None
+        self._claimed_id: str | None = None
+        self._clean_session = True
+        self._close_reason: CloseReason | None = None
+        self._close_detail = ""
+        self._keep_alive_s = 0.0
+        self._expires_at: float | None = None
+        self._last_heard = 0.0
+        self._opened_at = 0.0
+        self._messages_in = self._messages_out = self._bytes_in = self._bytes_out = 0
+
+    # What the session table reads (gateway.edge.sessions.LiveSession)
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._accepted.dialect
+
+    @property
+    def device_id(self) -> str:
+        return self._accepted.device_id
+
+    @property
+    def enrollment_group(self) -> str | None:
+        return self._accepted.verified.enrollment_group
+
+    @property
+    def _accepted(self) -> Admitted:
+        if self._admitted is None:
+            raise RuntimeError("the CONNECT has not been accepted")
+        return self._admitted
+
+    # asyncio, or the TLS channel, calls these
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The plain listener's way in."""
+        self.attach(cast(asyncio.Transport, transport), cast(asyncio.Transport, transport))
+
+    def attach(self, channel: Channel, transport: asyncio.Transport) -> None:
+        """`channel` is what we write to; `transport` knows the peer's address."""
+        self._channel = channel
+        peer = transport.get_extra_info("peername")
+        self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
+        edge = self._edge
+        edge.connections.add(self)
+        edge.deadlines.watch(self, edge.monotonic() + edge.settings.connect_timeout_s)
+
+    def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
+        self._tls = version
+        self._certificate = certificate
+
+    def tls_failed(self, detail: str) -> None:
+        self._end(CloseReason.TLS_FAILED if self._tls is None else CloseReason.CONNECTION_LOST, detail, abort=True)
+
+    def data_received(self, data: bytes) -> None:
+        if self._close_reason is not None:
+            return
+        self._bytes_in += len(data)
+        self._last_heard = self._edge.monotonic()
+        for event in self._mqtt.receive_data(data):
+            self._handle(event)
+            if self._close_reason is not None:
+                return
+
+    def eof_received(self) -> bool | None:
+        self._end(CloseReason.CONNECTION_LOST)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(CloseReason.CONNECTION_LOST, str(exc) if exc else "")
+        self._edge.deadlines.forget(self)
+        self._edge.connections.discard(self)
+
+    def pause_writing(self) -> None:
+        """The transport holds more than it likes; `_write` keeps the bound."""
+
+    def resume_writing(self) -> None:
+        """Nothing was held back: what exceeds the bound ends the connection instead."""
+
+    def deadline_reached(self, now: float) -> float | None:
+        """See `gateway.edge.deadlines`. One look covers CONNECT time-out, keep-alive and token expiry."""
+        if self._close_reason is not None:
+            self._channel.abort()  # it was closed politely, and the peer does not read
+        elif self._session is None:
+            self._end(CloseReason.CONNECT_TIMED_OUT)
+        elif self._expires_at is not None and now >= self._expires_at:
+            self._end(CloseReason.TOKEN_EXPIRED)
+        elif now - self._last_heard >= self._keep_alive_s:
+            self._end(CloseReason.KEEP_ALIVE_EXPIRED)
+        else:
+            return self._next_deadline()
+        return None
+
+    # What a session may ask of its connection (gateway.session.Link)
+
+    @property
+    def is_open(self) -> bool:
+        return self._close_reason is None
+
+    def publish(self, topic: str, payload: bytes, qos: int) -> bool:
+        if self._close_reason is not None:
+            return False
+        try:
+            packet = self._mqtt.publish(topic, payload, qos)
+        except mqtt.InflightFull:
+            return False
+        self._messages_out += 1
+        self._write(packet)
+        return True
+
+    def puback(self, packet_id: int) -> None:
+        if self._close_reason is None:
+            self._write(self._mqtt.puback(packet_id))
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        self._end(reason, detail)
+
+    # MQTT events
+
+    def _handle(self, event: mqtt.Event) -> None:
+        match event:
+            case mqtt.Publish():
+                self._messages_in += 1
+                if event.qos > 1:
+                    self._end(CloseReason.QOS_UNSUPPORTED, event.topic[:80])
+                    return
+                self._opened_session.publish_received(
+                    event.topic, event.payload, qos=event.qos, retain=event.retain, packet_id=event.packet_id
+                )
+            case mqtt.Pingreq():
+                self._write(self._mqtt.pingresp())
+            case mqtt.Puback():
+                pass  # the state machine has freed its slot
+            case mqtt.Connect():
+                self._connect_received(event)
+            case mqtt.Subscribe():
+                self._subscribe_received(event)
+            case mqtt.Unsubscribe():
+                for topic_filter in event.filters:
+                    self._opened_session.unsubscribed(topic_filter)
+                self._write(self._mqtt.unsuback(event.packet_id))
+            case mqtt.Disconnect():
+                self._end(CloseReason.DISCONNECTED)
+            case mqtt.UnsupportedProtocol():
+                self._refuse(Refused(Reason.PROTOCOL_UNSUPPORTED, f"protocol level {event.level}"))
+            case mqtt.Violation():
+                self._end(CloseReason.PROTOCOL_VIOLATED, event.message)
+            case mqtt.Pubrec() | mqtt.Pubrel() | mqtt.Pubcomp():
+                self._end(CloseReason.QOS_UNSUPPORTED, type(event).__name__)
+            case _:
+                assert_never(event)
+
+    @property
+    def _opened_session(self) -> Session:
+        if self._session is None:
+            raise RuntimeError("the state machine lets nothing through before CONNECT is accepted")
+        return self._session
+
+    def _subscribe_received(self, subscribe: mqtt.Subscribe) -> None:
+        codes = []
+        for topic_filter, qos in subscribe.filters:
+            granted = self._opened_session.grant(topic_filter, qos)
+            if granted is None:
+                self._end(CloseReason.TOPIC_UNKNOWN, topic_filter[:80])
+                return
+            codes.append(granted)
+        self._write(self._mqtt.suback(subscribe.packet_id, tuple(codes)))
+
+    # CONNECT
+
+    def _connect_received(self, connect: mqtt.Connect) -> None:
+        self._connect = connect
+        self._claimed_id = connect.client_id
+        if self._edge.shutting_down:
+            self._refuse(Refused(Reason.SHUTTING_DOWN))
+            return
+        if connect.lacks_client_id:
+            self._refuse(Refused(Reason.CLIENT_ID_INVALID, "no client id"))  # [MQTT-3.1.3-8]
+            return
+        request = ConnectRequest(
+            client_id=connect.client_id,
+            username=connect.username,
+            password=connect.password,
+            certificate=self._certificate,
+        )
+        try:
+            outcome = run_eagerly(self._edge.admission.admit(request, now=self._edge.clock()))
+        except StoreError as error:
+            self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
+            return
+        if isinstance(outcome, asyncio.Future):
+            self._channel.pause_reading()
+            outcome.add_done_callback(self._admission_ended)
+        else:
+            self._decided(outcome)
+
+    def _admission_ended(self, future: "asyncio.Future[Admitted | Refused]") -> None:
+        if self._close_reason is not None:
+            if not future.cancelled():
+                future.exception()  # seen; there is nobody left to tell
+            return
+        error = None if future.cancelled() else future.exception()
+        if future.cancelled():
+            self._refuse(Refused(Reason.SHUTTING_DOWN))
+        elif isinstance(error, StoreError):
+            self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
+        elif error is not None:
+            log.error("store.failed", device_id=self._claimed_id, error=repr(error))
+            self._refuse(Refused(Reason.STORE_UNAVAILABLE, type(error).__name__))
+        else:
+            self._decided(future.result())
+        if self._close_reason is None:
+            # Packets that came with the CONNECT were held by the state machine; then the socket speaks again.
+            self.data_received(b"")
+            if self._close_reason is None:
+                self._channel.resume_reading()
+
+    def _decided(self, outcome: Admitted | Refused) -> None:
+        if isinstance(outcome, Refused):
+            self._refuse(outcome)
+        else:
+            self._accept(outcome)
+
+    def _refuse(self, refused: Refused) -> None:
+        """One CONNACK, one log line; nothing else in the gateway has changed."""
+        answer = answer_for(refused.reason)
+        log.warning(
+            "connect.refused", device_id=self._claimed_id, reason=refused.reason, detail=refused.detail, hint=answer.hint,
+            peer=self.peer, tls=self._tls, connection_id=self.connection_id,
+        )  # fmt: skip
+        self._write(self._mqtt.refuse(answer.connack))
+        self._end(CloseReason.REFUSED)
+
+    def _accept(self, admitted: Admitted) -> None:
+        edge, connect = self._edge, self._connect
+        if connect is None:
+            raise RuntimeError("a decision without a CONNECT")
+        self._admitted = admitted
+        is_hub = admitted.dialect is Dialect.HUB
+        self._clean_session = connect.clean_session or not is_hub
+        replaced = edge.sessions.enter(self)
+        if replaced is not None:
+            replaced.close(CloseReason.TAKEN_OVER, f"by connection {self.connection_id}")
+        remembered = edge.sessions.take_subscriptions(admitted.device_id) if is_hub else None
+        if self._clean_session:
+            remembered = None
+        self._session = edge.make_session(self, admitted, connect, remembered)
+        self._set_deadlines(admitted, connect.keep_alive)
+        # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
+        self._write(self._mqtt.accept(session_present=remembered is not None))
+        log.info(
+            "session.opened", device_id=admitted.device_id, dialect=admitted.dialect,
+            mechanism=admitted.verified.mechanism, group=admitted.verified.enrollment_group,
+            template=admitted.device.template_id if admitted.device else None, tls=self._tls, peer=self.peer,
+            connection_id=self.connection_id,
+        )  # fmt: skip
+
+    def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
+        edge = self._edge
+        now = edge.monotonic()
+        self._opened_at = self._last_heard = now
+        # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
+        longest = float(edge.settings.max_keep_alive_s)
+        self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
+        if admitted.expires_at is not None:
+            self._expires_at = now + max(0.0, admitted.expires_at - edge.clock())
+        edge.deadlines.watch(self, self._next_deadline())
+
+    def _next_deadline(self) -> float:
+        quiet = self._last_heard + self._keep_alive_s
+        return quiet if self._expires_at is None else min(quiet, self._expires_at)
+
+    # Writing and ending
+
+    def _write(self, data: bytes) -> None:
+        self._bytes_out += len(data)
+        self._channel.write(data)
+        if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:
+            self._end(CloseReason.SEND_BUFFER_FULL, abort=True)
+
+    def _end(self, reason: CloseReason, detail: str = "", *, abort: bool = False) -> None:
+        """End once: leave the tables, tell the session, say the canonical line, close the channel."""
+        if self._close_reason is not None:
+            return
+        self._close_reason = reason
+        if self._session is not None:
+            self._end_session(reason, detail)
+        elif reason is not CloseReason.REFUSED:
+            log.info(
+                "connection.closed", reason=reason, detail=detail, device_id=self._claimed_id, peer=self.peer,
+                tls=self._tls, connection_id=self.connection_id,
+            )  # fmt: skip
+        if abort:
+            self._channel.abort()
+        else:
+            self._channel.close()
+            self._edge.deadlines.watch(self, self._edge.monotonic() + _LINGER_S)
+
+    def _end_session(self, reason: CloseReason, detail: str) -> None:
+        edge, session, admitted = self._edge, self._opened_session, self._accepted
+        taken_over = reason is CloseReason.TAKEN_OVER
+        edge.sessions.leave(self)
+        session.ended(reason)
+        subscriptions = getattr(session, "subscriptions", None)
+        if subscriptions and not self._clean_session:
+            edge.sessions.keep_subscriptions(admitted.device_id, subscriptions)
+        log.log(
+            20 if reason is CloseReason.DISCONNECTED or taken_over else 30,
+            "session.closed", device_id=admitted.device_id, dialect=admitted.dialect, reason=reason, detail=detail,
+            duration_s=round(edge.monotonic() - self._opened_at, 3), messages_in=self._messages_in,
+            messages_out=self._messages_out, bytes_in=self._bytes_in, bytes_out=self._bytes_out, peer=self.peer,
+            connection_id=self.connection_id,
+        )  # fmt: skip

@@ -1,0 +1,86 @@
+"""The live sessions, and what is remembered of those that may come back.
+
+A session is keyed by dialect and device id: one device uses the same client id for DPS and for the hub, and
+the Python SDK asks both for a persistent session. One device has one hub session; a newer connection of
+the same, *proven* identity takes it over. (MQTT 3.1.1 section 3.1.4: [MQTT-3.1.4-2].)
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.session import CloseReason, Dialect
+
+__all__ = ["LiveSession", "SessionTable"]
+
+
+class LiveSession(Protocol):
+    """What the table needs to know of a connection with an accepted CONNECT."""
+
+    @property
+    def dialect(self) -> Dialect: ...
+    @property
+    def device_id(self) -> str: ...
+    @property
+    def enrollment_group(self) -> str | None: ...
+    def close(self, reason: CloseReason, detail: str = "") -> None: ...
+
+
+class SessionTable:
+    """Every live session, and the subscriptions of persistent ones that are away (bounded, oldest forgotten)."""
+
+    def __init__(self, *, max_offline: int) -> None:
+        self._live: dict[tuple[Dialect, str], LiveSession] = {}
+        self._offline: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._max_offline = max_offline
+
+    @property
+    def count(self) -> int:
+        return len(self._live)
+
+    def enter(self, session: LiveSession) -> LiveSession | None:
+        """Make `session` the live one of its device. Returns the one it takes over, for the caller to close."""
+        key = (session.dialect, session.device_id)
+        replaced = self._live.get(key)
+        self._live[key] = session
+        return replaced
+
+    def leave(self, session: LiveSession) -> None:
+        """Forget `session`, unless a newer one has taken its place."""
+        key = (session.dialect, session.device_id)
+        if self._live.get(key) is session:
+            del self._live[key]
+
+    def keep_subscriptions(self, device_id: str, subscriptions: dict[str, int]) -> None:
+        """Remember a persistent session's topic filters while its device is away."""
+        if self._max_offline == 0:
+            return
+        self._offline[device_id] = subscriptions
+        self._offline.move_to_end(device_id)
+        while len(self._offline) > self._max_offline:
+            self._offline.popitem(last=False)
+
+    def take_subscriptions(self, device_id: str) -> dict[str, int] | None:
+        """What was remembered, once; None if there is nothing, so "session present" is only said when true."""
+        return self._offline.pop(device_id, None)
+
+    def is_connected(self, device_id: str) -> bool:
+        return (Dialect.HUB, device_id) in self._live
+
+    def close_device(self, device_id: str, reason: CloseReason) -> int:
+        """Close a device's sessions of both dialects. Returns how many there were."""
+        self._offline.pop(device_id, None)
+        found = [self._live[key] for key in ((Dialect.HUB, device_id), (Dialect.DPS, device_id)) if key in self._live]
+        for session in found:
+            session.close(reason)
+        return len(found)
+
+    def close_where(self, matches: Callable[[LiveSession], bool], reason: CloseReason) -> int:
+        """Close every session that `matches`: an operator's act, so it may look at all of them."""
+        found = [session for session in self._live.values() if matches(session)]
+        for session in found:
+            session.close(reason)
+        return len(found)
+
+    def close_all(self, reason: CloseReason) -> int:
+        return self.close_where(lambda _: True, reason)

@@ -1,0 +1,198 @@
+"""A hub session: telemetry in, the twin both ways, and every subscription that IoT Hub documents.
+
+Desired-property changes, direct methods and cloud-to-device messages get their subscriptions here, since
+Microsoft's client libraries ask for all of them before they speak; sending them is not built yet, and this
+is their room.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from gateway.admission import Admitted
+from gateway.hub import grammar
+from gateway.log import get_logger
+from gateway.registry.device import Device
+from gateway.registry.registry import Registry
+from gateway.registry.twins import Twin, Twins
+from gateway.session import CloseReason, Link
+from gateway.telemetry.router import TelemetryRouter
+
+__all__ = ["HubSession", "Will"]
+
+log = get_logger()
+
+_MAX_PENDING: Final = 16
+_OK, _NO_CONTENT, _BAD_REQUEST, _TOO_MANY, _INTERNAL = 200, 204, 400, 429, 500
+
+
+class Will:
+    """The last will of a CONNECT; it becomes telemetry if the connection ends without DISCONNECT."""
+
+    __slots__ = ("bag", "payload", "qos")
+
+    def __init__(self, bag: str, payload: bytes, qos: int) -> None:
+        self.bag, self.payload, self.qos = bag, payload, qos
+
+
+class HubSession:
+    """One device's talk with the hub. Implements `gateway.session.Session`."""
+
+    __slots__ = ("_admitted", "_clock", "_filters", "_link", "_pending", "_registry", "_router", "_subscriptions",
+                 "_telemetry_prefix", "_twins", "_will")  # fmt: skip
+
+    def __init__(
+        self,
+        link: Link,
+        admitted: Admitted,
+        *,
+        subscriptions: dict[str, int] | None,
+        will: tuple[str, bytes, int] | None,
+        registry: Registry,
+        twins: Twins,
+        router: TelemetryRouter,
+        clock: Callable[[], float],
+    ) -> None:
+        self._link = link
+        self._admitted = admitted
+        self._registry = registry
+        self._twins = twins
+        self._router = router
+        self._clock = clock
+        self._filters = grammar.device_filters(admitted.device_id)
+        self._telemetry_prefix = grammar.telemetry_prefix(admitted.device_id)
+        self._subscriptions: dict[str, int] = dict(subscriptions or {})
+        self._pending = 0
+        self._will: Will | None = None
+        if will is not None:
+            topic, payload, qos = will
+            if topic.startswith(self._telemetry_prefix):
+                self._will = Will(topic[len(self._telemetry_prefix) :], payload, qos)
+            else:
+                log.warning("telemetry.dropped", device_id=admitted.device_id, cause="will_topic_unknown", count=1)
+
+    @property
+    def subscriptions(self) -> dict[str, int]:
+        """Topic filter → granted QoS: what a persistent session keeps."""
+        return self._subscriptions
+
+    def grant(self, topic_filter: str, qos: int) -> int | None:
+        if topic_filter not in self._filters:
+            return None
+        granted = self._subscriptions[topic_filter] = min(qos, 1)
+        return granted
+
+    def unsubscribed(self, topic_filter: str) -> None:
+        self._subscriptions.pop(topic_filter, None)
+
+    def publish_received(
+        self, topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int | None
+    ) -> None:
+        if topic.startswith(self._telemetry_prefix):
+            bag = topic[len(self._telemetry_prefix) :]
+            self._router.route(self._device(), bag, payload, qos=qos, now=self._clock(), retain=retain)
+            if packet_id is not None:
+                self._link.puback(packet_id)  # after the hand-over: that is what PUBACK promises
+            return
+        request = grammar.parse_request(topic)
+        if request is None:
+            self._link.close(CloseReason.TOPIC_UNKNOWN, topic[:80])
+            return
+        if packet_id is not None:
+            self._link.puback(packet_id)
+        match request.operation:
+            case grammar.Operation.TWIN_GET:
+                self._get_twin(request.request_id)
+            case grammar.Operation.TWIN_PATCH:
+                self._patch_twin(request.request_id, payload)
+            case grammar.Operation.METHOD_RESPONSE:
+                pass  # nobody can have asked: direct methods are not sent yet
+
+    def ended(self, reason: CloseReason) -> None:
+        self._pending = 0
+        if self._will is not None and reason is not CloseReason.DISCONNECTED:
+            will, self._will = self._will, None
+            self._router.route(
+                self._device(), will.bag, will.payload, qos=will.qos, now=self._clock(),
+                extra={"iothub-MessageType": "Will"},
+            )  # fmt: skip
+
+    def _device(self) -> Device:
+        """The device as it is now: an operator may have given it another template since it connected."""
+        entry = self._registry.peek(self._admitted.device_id)
+        if entry is not None and entry.device is not None:
+            return entry.device
+        device = self._admitted.device
+        assert device is not None, "a hub session is opened for a registered device"  # noqa: S101
+        return device
+
+    # The twin
+
+    def _get_twin(self, request_id: str) -> None:
+        if self._take_turn(request_id):
+            future = self._twins.get(self._admitted.device_id)
+            self._when_done(future, request_id, lambda twin: self._send_twin(request_id, twin))
+
+    def _send_twin(self, request_id: str, twin: Twin) -> None:
+        body = {
+            "desired": {**twin.desired, "$version": twin.desired_version},
+            "reported": {**twin.reported, "$version": twin.reported_version},
+        }
+        self._respond(grammar.twin_response_topic(_OK, request_id), orjson.dumps(body))
+
+    def _patch_twin(self, request_id: str, payload: bytes) -> None:
+        try:
+            patch = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            patch = None
+        if not isinstance(patch, dict):
+            self._respond_error(_BAD_REQUEST, request_id, 400004, "reported properties are a JSON object")
+            return
+        if self._take_turn(request_id):
+            future = self._twins.patch_reported(self._admitted.device_id, patch)
+            self._when_done(future, request_id, lambda outcome: self._send_patched(request_id, outcome))
+
+    def _send_patched(self, request_id: str, outcome: Any) -> None:
+        if isinstance(outcome, int):
+            self._respond(grammar.twin_response_topic(_NO_CONTENT, request_id, outcome), b"")
+        else:
+            self._respond_error(_BAD_REQUEST, request_id, 400004, str(outcome))
+
+    def _take_turn(self, request_id: str) -> bool:
+        if self._pending >= _MAX_PENDING:
+            self._respond_error(_TOO_MANY, request_id, 429001, "too many requests at once")
+            return False
+        self._pending += 1
+        return True
+
+    def _when_done(
+        self, future: "asyncio.Future[Any]", request_id: str, send: Callable[[Any], None]
+    ) -> None:
+        def done(future: "asyncio.Future[Any]") -> None:
+            self._pending = max(0, self._pending - 1)
+            if future.cancelled() or not self._link.is_open:
+                return
+            error = future.exception()
+            if error is None:
+                send(future.result())
+            else:
+                log.error("store.failed", device_id=self._admitted.device_id, error=str(error))
+                self._respond_error(_INTERNAL, request_id, 500001, "the store can't answer now")
+
+        if future.done():
+            done(future)
+        else:
+            future.add_done_callback(done)
+
+    def _respond_error(self, status: int, request_id: str, code: int, message: str) -> None:
+        body = orjson.dumps({"errorCode": code, "message": message})
+        self._respond(grammar.twin_response_topic(status, request_id), body)
+
+    def _respond(self, topic: str, body: bytes) -> None:
+        qos = self._subscriptions.get(grammar.TWIN_RESPONSE_FILTER)
+        if qos is not None:
+            self._link.publish(topic, body, qos)
+
+

@@ -1,0 +1,110 @@
+"""structlog, set up once: one line per event, `noun.past_participle key=value …`, secrets redacted.
+
+Two formats: `console` for people (columns, colours on a terminal) and `json` for machines (one object per
+line). amqtt logs through the standard library; its warnings are folded into our stream as
+`broker.reported`, one line each, without tracebacks.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import orjson
+import structlog
+
+from gateway.errors import GatewayError
+from gateway.secrets import REDACTED
+from gateway.settings import LogSettings
+
+__all__ = ["configure", "get_logger", "redact", "report_failure"]
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_SECRET_KEYS: Final = frozenset(
+    {"password", "token", "key", "primary_key", "secondary_key", "secret", "sig", "signature", "authorization"}
+)
+_SIGNATURE: Final = re.compile(r"(sig=)[^&\s'\"]+")
+_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+_DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+
+EventDict = MutableMapping[str, Any]
+
+
+def get_logger() -> Any:
+    """The project's logger. Fields are passed with each event, so nothing is bound on the connect path."""
+    return structlog.get_logger()
+
+
+def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Set up structlog and the standard library's logging to write to `stream` (default: stdout)."""
+    out = stream or sys.stdout
+    level = _LEVELS[settings.level]
+    render = _render_json if settings.format == "json" else _ConsoleRenderer(colours=out.isatty())
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, redact, render],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_BrokerHandler()]
+    root.setLevel(max(level, logging.WARNING))
+
+
+def report_failure(error: GatewayError) -> None:
+    """The one line that says why the gateway can't start or go on."""
+    get_logger().error("gateway.failed", error=error.message, hint=error.hint)
+
+
+def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Blank every value that is, or contains, a secret: by its key, or by the shape of a SAS signature."""
+    for key, value in event.items():
+        if key in _SECRET_KEYS:
+            event[key] = REDACTED
+        elif isinstance(value, str) and "sig=" in value:
+            event[key] = _SIGNATURE.sub(rf"\1{REDACTED}", value)
+    return event
+
+
+def _render_json(_logger: object, _method: str, event: EventDict) -> str:
+    event["timestamp"] = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+class _ConsoleRenderer:
+    """`22:31:07.120 info    session.opened       device_id=t-1 dialect=hub`."""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> str:
+        level, name = event.pop("level", "info"), event.pop("event", "")
+        time = datetime.now().astimezone().strftime("%H:%M:%S.%f")[:-3]
+        fields = " ".join(f"{self._key(k)}{_plain(v)}" for k, v in event.items() if v is not None and v != "")
+        if self._colours:
+            colour = _COLOURS.get(level, "")
+            return f"{_DIM}{time}{_RESET} {colour}{level:<7}{_RESET} {_BOLD}{name:<24}{_RESET} {fields}"
+        return f"{time} {level:<7} {name:<24} {fields}"
+
+    def _key(self, key: str) -> str:
+        return f"{_DIM}{key}={_RESET}" if self._colours else f"{key}="
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    if text.isprintable() and " " not in text and '"' not in text:
+        return text
+    return orjson.dumps(text).decode()
+
+
+class _BrokerHandler(logging.Handler):
+    """Fold the standard library's records into our stream: one line, no traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log = get_logger()
+        method = log.error if record.levelno >= logging.ERROR else log.warning
+        message = record.getMessage().splitlines() or [""]
+        error = record.exc_info[1] if record.exc_info else None
+        method("broker.reported", logger=record.name, message=message[0], error=str(error) if error else None)

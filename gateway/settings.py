@@ -1,0 +1,342 @@
+"""Every setting, in one frozen, typed tree.
+
+The tree is the configuration of `gateway.plugin.GatewayPlugin` inside an amqtt configuration file
+(`gateway.yaml`; `broker_config/` has commented examples). Unknown keys are refused, units are in the names,
+defaults fail closed, and every queue, cache, buffer and packet has its maximum here.
+
+Relative paths are relative to the working directory; `gateway init` writes absolute ones.
+"""
+
+import difflib
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from gateway.errors import SettingsError
+from gateway.mqtt.topics import validate_topic_filter
+
+__all__ = [
+    "PLUGIN_PATH",
+    "ApplicationSettings",
+    "BindAddress",
+    "DeviceSettings",
+    "LogSettings",
+    "ModelRepositorySettings",
+    "ProvisioningSettings",
+    "RegistrySettings",
+    "Settings",
+    "TelemetrySettings",
+    "TwinSettings",
+    "load_config_file",
+    "load_settings",
+    "parse_settings",
+]
+
+PLUGIN_PATH: Final = "gateway.plugin.GatewayPlugin"
+
+_KIB: Final = 1024
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class BindAddress(_Section):
+    """A host and port to listen on. Written `host:port`, `[v6]:port` or `:port` (all interfaces)."""
+
+    host: str
+    port: int = Field(ge=0, le=65535)
+
+    @classmethod
+    def parse(cls, value: object) -> object:
+        """`host:port` → `BindAddress`. Anything else is left for pydantic to complain about."""
+        if isinstance(value, str):
+            host, colon, port = value.rpartition(":")
+            if not colon or not port.isascii() or not port.isdigit():
+                raise ValueError("write host:port, [v6-address]:port or :port")
+            return {"host": host.removeprefix("[").removesuffix("]") or "0.0.0.0", "port": int(port)}
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """True for `localhost` and loopback addresses; a name that needs resolving is not trusted to be."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+Bind = Annotated[BindAddress, BeforeValidator(BindAddress.parse)]
+
+
+class DeviceSettings(_Section):
+    """The listeners that devices dial, and what one connection may use."""
+
+    bind: Bind = BindAddress(host="0.0.0.0", port=8883)
+    certificate_file: Path
+    """PEM: the server's certificate, then its intermediates."""
+    key_file: Path
+    plain_bind: Bind | None = None
+    """A listener without TLS. Loopback only: for benchmarks and for a TLS terminator on the same host."""
+    minimum_tls_version: Literal["1.2", "1.3"] = "1.2"
+    """Microsoft's Python SDK speaks nothing newer than 1.2."""
+    connect_timeout_s: int = Field(10, ge=1, le=300)
+    """From accept to CONNECT, TLS handshake included."""
+    max_connections: int = Field(50_000, ge=1)
+    accept_backlog: int = Field(2048, ge=1)
+    max_connect_packet_bytes: int = Field(16 * _KIB, ge=256)
+    max_packet_bytes: int = Field(264 * _KIB, ge=_KIB)
+    """Telemetry is at most 256 KiB (IoT Hub's quota); topic and header come on top."""
+    max_keep_alive_s: int = Field(1767, ge=1, le=65535)
+    """A connection that sends nothing for longer is closed, whatever keep-alive it asked for."""
+    max_inflight: int = Field(16, ge=1, le=1000)
+    """QoS 1 messages on their way to one device and not yet acknowledged."""
+    max_send_buffer_bytes: int = Field(512 * _KIB, ge=_KIB)
+    """A device that lets more than this pile up is disconnected."""
+    max_subscriptions: int = Field(8, ge=5)
+    """IoT Hub documents five topic filters for a device."""
+    max_offline_sessions: int = Field(50_000, ge=0)
+    """Sessions with clean_session=0 whose subscriptions are remembered while the device is away."""
+    shutdown_timeout_s: int = Field(10, ge=1)
+
+
+class ProvisioningSettings(_Section):
+    """Tokens, ids, and the provisioning dialect."""
+
+    token_leeway_s: int = Field(0, ge=0, le=900)
+    """A token is still good for this long after its expiry, for devices whose clocks are late."""
+    extended_device_ids: bool = False
+    """Also allow `.`, `_` and `:` inside device ids, as DPS does and IoT Central does not."""
+    approval_retry_after_s: int = Field(30, ge=1, le=3600)
+    """How long a device that waits for approval is asked to wait before it asks again."""
+    verified_leaf_cache_size: int = Field(20_000, ge=0)
+
+
+class TelemetrySettings(_Section):
+    """Where telemetry goes. Placeholders: {template}, {device}, {component}."""
+
+    topic: str = "telemetry/{template}/{device}"
+    component_topic: str = "telemetry/{template}/{device}/{component}"
+    unassociated_topic: str = "telemetry/_unassociated/{device}"
+    dead_letter_topic: str = "deadletter/{template}/{device}"
+    max_properties: int = Field(100, ge=1)
+    max_issues: int = Field(20, ge=1)
+    """A message with more validation issues than this has the rest counted, not listed."""
+    max_subscriber_backlog: int = Field(1000, ge=1)
+    """Messages waiting for one application; more are dropped and counted."""
+
+    @field_validator("topic", "component_topic", "unassociated_topic", "dead_letter_topic")
+    @classmethod
+    def _template_is_usable(cls, value: str, info: Any) -> str:
+        allowed = {
+            "topic": {"template", "device"},
+            "component_topic": {"template", "device", "component"},
+            "unassociated_topic": {"device"},
+            "dead_letter_topic": {"template", "device"},
+        }[info.field_name]
+        names = set(re.findall(r"\{([^{}]*)\}", value))
+        if names - allowed:
+            raise ValueError(f"unknown placeholder {{{min(names - allowed)}}}; known: {', '.join(sorted(allowed))}")
+        if "device" not in names:
+            raise ValueError("the placeholder {device} is missing")
+        plain = re.sub(r"\{[^{}]*\}", "x", value)
+        if not plain or plain.startswith("$") or set(plain) & set("+#{}\0"):
+            raise ValueError("not a topic name: no wildcards, no leading '$'")
+        return value
+
+
+class TwinSettings(_Section):
+    """Bounds of a device's twin (IoT Hub's quotas: 32 KB reported, 32 KB desired, depth 10)."""
+
+    max_reported_bytes: int = Field(32 * _KIB, ge=256)
+    max_depth: int = Field(10, ge=1, le=50)
+    cache_size: int = Field(20_000, ge=1)
+
+
+class ModelRepositorySettings(_Section):
+    """Where a model that nobody published is looked for. Both off by default."""
+
+    directory: Path | None = None
+    """A checkout in the layout of github.com/Azure/iot-plugandplay-models (`dtmi/com/…/name-1.json`)."""
+    url: str | None = None
+    """The same layout over HTTPS, `https://devicemodels.azure.com` for example."""
+    timeout_s: float = Field(5.0, gt=0, le=60)
+    max_document_bytes: int = Field(1024 * _KIB, ge=_KIB)
+    retry_after_s: int = Field(300, ge=1)
+    """A model that was not found is looked for again after this long."""
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("https://", "http://")):
+            raise ValueError("write an https:// or http:// address")
+        return value
+
+
+class RegistrySettings(_Section):
+    """The store of devices, groups, templates and twins."""
+
+    url: str | None = None
+    """An SQLAlchemy URL; the default is SQLite in `state_dir`."""
+    cache_size: int = Field(100_000, ge=100)
+    """Devices held in memory; about 1 KB each."""
+    max_batch: int = Field(500, ge=1)
+    """Rows in one commit."""
+    max_queue: int = Field(20_000, ge=1)
+    """Changes waiting for a commit; more are answered "server unavailable"."""
+
+
+class ApplicationSettings(_Section):
+    """A back end, dashboard or tool that logs in on amqtt's listener, with rights by topic filter."""
+
+    name: str = Field(min_length=1, max_length=128)
+    password_file: Path
+    """The first line is the password; the file should be readable by its owner only (mode 0600)."""
+    subscribe: tuple[str, ...] = ()
+    publish: tuple[str, ...] = ()
+
+    @field_validator("subscribe", "publish")
+    @classmethod
+    def _are_topic_filters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for topic_filter in value:
+            validate_topic_filter(topic_filter)
+        return value
+
+
+class LogSettings(_Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+
+
+class Settings(_Section):
+    """The whole tree."""
+
+    hosts: tuple[str, ...] = Field(min_length=1)
+    """The gateway's own names. The first is the `assignedHub` that DPS answers."""
+    id_scope: str = Field(pattern=r"^[A-Za-z0-9]{3,64}$")
+    state_dir: Path
+    devices: DeviceSettings
+    provisioning: ProvisioningSettings = ProvisioningSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    twin: TwinSettings = TwinSettings()
+    model_repository: ModelRepositorySettings = ModelRepositorySettings()
+    registry: RegistrySettings = RegistrySettings()
+    applications: tuple[ApplicationSettings, ...] = ()
+    log: LogSettings = LogSettings()
+
+    @field_validator("hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.:-]{0,251}[A-Za-z0-9])?", host):
+                raise ValueError(f"{host!r} is not a host name or address")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _plain_is_loopback(cls, value: DeviceSettings) -> DeviceSettings:
+        if value.plain_bind is not None and not value.plain_bind.is_loopback:
+            raise ValueError("plain_bind has no TLS, so it must be a loopback address such as 127.0.0.1:1884")
+        return value
+
+    @field_validator("applications")
+    @classmethod
+    def _names_are_unique(cls, value: tuple[ApplicationSettings, ...]) -> tuple[ApplicationSettings, ...]:
+        names = [application.name for application in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two applications are named {name!r}")
+        return value
+
+    @property
+    def store_url(self) -> str:
+        """The SQLAlchemy URL of the store."""
+        return self.registry.url or f"sqlite+aiosqlite:///{self.state_dir.absolute() / 'gateway.db'}"
+
+    @property
+    def control_socket(self) -> Path:
+        """Where a running gateway takes an operator's requests."""
+        return self.state_dir / "control.sock"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by whoever may write the store: one running gateway, or one offline command."""
+        return self.state_dir / "gateway.lock"
+
+
+def parse_settings(data: object, *, source: str = "settings") -> Settings:
+    """`data` (nested dicts from YAML) → `Settings`. Raises `SettingsError` with one line that names the key."""
+    if not isinstance(data, dict):
+        raise SettingsError(f"{source}: expected settings, found {type(data).__name__}")
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise SettingsError(f"{source}: {_first_line(error)}", hint=_hint(error)) from None
+
+
+def load_config_file(path: Path) -> dict[str, Any]:
+    """Read an amqtt configuration file. Raises `SettingsError` if it is missing, unreadable or not YAML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{path}: no such file", hint="make one with `gateway init DIR`, or name it with -c"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise SettingsError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{path}: expected an amqtt configuration with listeners and plugins")
+    return document
+
+
+def load_settings(path: Path) -> Settings:
+    """The gateway's settings from an amqtt configuration file. Raises `SettingsError`."""
+    plugins = load_config_file(path).get("plugins")
+    if isinstance(plugins, list):
+        plugins = {k: v for entry in plugins for k, v in (entry.items() if isinstance(entry, dict) else [(entry, {})])}
+    if not isinstance(plugins, dict) or PLUGIN_PATH not in plugins:
+        raise SettingsError(f"{path}: the plugin {PLUGIN_PATH} is not configured under `plugins`")
+    return parse_settings(plugins[PLUGIN_PATH] or {}, source=str(path))
+
+
+def _first_line(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    match first["type"]:
+        case "missing":
+            problem = "is missing"
+        case "extra_forbidden":
+            problem = "is not a setting"
+        case _:
+            problem = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{key}: {problem}{more}"
+
+
+def _hint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return ""
+    *parents, name = first["loc"]
+    section: type[BaseModel] = Settings
+    for parent in parents:
+        field = section.model_fields.get(str(parent))
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+    close = difflib.get_close_matches(str(name), section.model_fields, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"known here: {', '.join(section.model_fields)}"

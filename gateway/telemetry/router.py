@@ -1,0 +1,192 @@
+"""From a device's publish to the topic of its template.
+
+The router is synchronous from end to end: a message is decoded, held against its template, rendered and handed to
+every sink before `route` returns. That keeps each device's order without a queue, and it is what PUBACK
+promises: *the message was handed to every sink*. A sink may only refuse for want of room, never block; what it
+refuses is counted and logged once per second.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from gateway.hub.grammar import PropertyBagError, decode_property_bag
+from gateway.log import get_logger
+from gateway.settings import TelemetrySettings
+from gateway.telemetry.envelope import (
+    DeadLetter,
+    Message,
+    declares_json,
+    decode_body,
+    is_component_name,
+    render,
+    render_dead_letter,
+    split_properties,
+)
+from gateway.telemetry.validation import ValidationResult, Validator
+from gateway.templates.template import DeviceTemplate
+
+__all__ = ["Sender", "Sink", "TelemetryRouter"]
+
+log = get_logger()
+
+UNASSOCIATED: Final = "_unassociated"
+_MAX_VALIDATORS: Final = 1000
+
+
+class Sender(Protocol):
+    """What the router needs of a registry `Device`."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def template_id(self) -> str | None: ...
+    @property
+    def model_id(self) -> str | None: ...
+
+
+class Sink(Protocol):
+    """Where telemetry leaves the gateway."""
+
+    def deliver(self, topic: str, payload: bytes, qos: int) -> int:
+        """Take a message. Never blocks, never raises. Returns how many copies had to be dropped for want of room."""
+        ...
+
+
+class TelemetryRouter:
+    """Routes messages to topics. `find_template` is the catalog's look-up in memory."""
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        *,
+        find_template: Callable[[str], DeviceTemplate | None],
+        sinks: tuple[Sink, ...],
+    ) -> None:
+        self._settings = settings
+        self._find_template = find_template
+        self._sinks = sinks
+        self._validators: OrderedDict[str, tuple[DeviceTemplate, Validator]] = OrderedDict()
+        self._dropped: Counter[str] = Counter()
+        self.routed = 0
+        self.dead_lettered = 0
+        self.dropped = 0
+
+    def route(
+        self,
+        sender: Sender,
+        bag: str,
+        payload: bytes,
+        *,
+        qos: int,
+        now: float,
+        retain: bool = False,
+        extra: dict[str, str | None] | None = None,
+    ) -> None:
+        """Route one message. `bag` is the topic after `messages/events/`, as sent."""
+        try:
+            properties_sent = decode_property_bag(bag, max_properties=self._settings.max_properties)
+        except PropertyBagError as error:
+            self._bury(DeadLetter.PROPERTIES_MALFORMED, str(error), sender, bag, payload, qos=qos, now=now)
+            return
+        properties, system, component, creation_time = split_properties(properties_sent)
+        if component is not None and not is_component_name(component):
+            self._bury(
+                DeadLetter.COMPONENT_MALFORMED,
+                "`$.sub` is not a component's name",
+                sender, bag, payload, qos=qos, now=now,
+            )  # fmt: skip
+            return
+        body = decode_body(payload)
+        if not body.is_json and declares_json(properties_sent):
+            self._bury(
+                DeadLetter.BODY_NOT_JSON,
+                "`$.ct` says JSON, the body is not",
+                sender, bag, payload, qos=qos, now=now,
+            )  # fmt: skip
+            return
+        if retain:
+            properties["mqtt-retain"] = "true"
+        if extra:
+            properties.update(extra)
+        message = Message(
+            device_id=sender.id,
+            template_id=sender.template_id,
+            model_id=sender.model_id,
+            component=component,
+            properties=properties,
+            system_properties=system,
+            creation_time=creation_time,
+            enqueued_at=now,
+            body=body,
+        )
+        rendered = render(message, self._validate(sender.template_id, component, body.value, is_json=body.is_json))
+        self.routed += 1
+        self._hand_over(self._topic(sender, component), rendered, qos)
+
+    def report_drops(self) -> None:
+        """Log what was dropped since the last call, one line per topic's first level. Called once a second."""
+        if self._dropped:
+            for cause, count in self._dropped.items():
+                log.warning("telemetry.dropped", cause=cause, count=count)
+            self._dropped.clear()
+
+    def _topic(self, sender: Sender, component: str | None) -> str:
+        settings = self._settings
+        if sender.template_id is None:
+            return settings.unassociated_topic.replace("{device}", sender.id)
+        pattern = settings.topic if component is None else settings.component_topic
+        return (
+            pattern.replace("{template}", sender.template_id)
+            .replace("{device}", sender.id)
+            .replace("{component}", component or "")
+        )
+
+    def _validate(
+        self, template_id: str | None, component: str | None, value: Any, *, is_json: bool
+    ) -> ValidationResult | None:
+        if template_id is None or not is_json:
+            return None
+        validator = self._validator(template_id)
+        return None if validator is None else validator.check(component, value)
+
+    def _validator(self, template_id: str) -> Validator | None:
+        template = self._find_template(template_id)
+        if template is None:
+            return None
+        known = self._validators.get(template_id)
+        if known is not None and known[0] is template:
+            return known[1]
+        validator = Validator(template, max_issues=self._settings.max_issues)
+        self._validators[template_id] = (template, validator)
+        if len(self._validators) > _MAX_VALIDATORS:
+            self._validators.popitem(last=False)
+        return validator
+
+    def _bury(
+        self, reason: DeadLetter, detail: str, sender: Sender, bag: str, payload: bytes, *, qos: int, now: float
+    ) -> None:
+        self.dead_lettered += 1
+        topic = self._settings.dead_letter_topic.replace("{template}", sender.template_id or UNASSOCIATED)
+        topic = topic.replace("{device}", sender.id)
+        log.warning(
+            "telemetry.dead_lettered", device_id=sender.id, reason=reason, detail=detail, topic=topic, bytes=len(payload)
+        )
+        letter = render_dead_letter(
+            reason,
+            detail,
+            device_id=sender.id,
+            template_id=sender.template_id,
+            model_id=sender.model_id,
+            bag=bag,
+            payload=payload,
+            enqueued_at=now,
+        )
+        self._hand_over(topic, letter, qos)
+
+    def _hand_over(self, topic: str, payload: bytes, qos: int) -> None:
+        for sink in self._sinks:
+            dropped = sink.deliver(topic, payload, qos)
+            if dropped:
+                self.dropped += dropped
+                self._dropped[type(sink).__name__] += dropped

@@ -1,0 +1,138 @@
+"""From a device's publish to an application's subscription."""
+
+import asyncio
+from pathlib import Path
+
+import aiomqtt
+import pytest
+
+from tests.support.device import Device, Fleet
+from tests.support.gateway_process import GatewayProcess
+from tests.support.subscriber import Subscriber
+
+THERMOSTAT = "dtmi:com:example:Thermostat;1"
+CONTROLLER = "dtmi:com:example:TemperatureController;1"
+
+
+async def test_order_is_kept_and_nothing_is_lost_at_either_quality_of_service(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    def send() -> None:
+        with fleet.hub("order-1", model=THERMOSTAT) as device:
+            for number in range(200):
+                device.publish("devices/order-1/messages/events/", b'{"temperature":%d}' % number, qos=number % 2)
+
+    async with Subscriber(gateway.setup, f"telemetry/{THERMOSTAT}/order-1") as application:
+        await asyncio.to_thread(send)
+        bodies = [(await application.next())[1]["body"]["temperature"] for _ in range(200)]
+    assert bodies == list(range(200))
+
+
+async def test_what_the_template_does_not_know_is_marked_and_delivered(gateway: GatewayProcess, fleet: Fleet) -> None:
+    async with Subscriber(gateway.setup, "telemetry/#") as application:
+        with fleet.hub("marked-1", model=THERMOSTAT) as device:
+            device.publish("devices/marked-1/messages/events/", b'{"temperature":"warm","unheard":1}')
+            _, envelope = await application.next()
+            device.publish("devices/marked-1/messages/events/", b"\x00\x01binary")
+            _, binary = await application.next()
+    assert envelope["body"] == {"temperature": "warm", "unheard": 1}
+    assert envelope["validation"]["status"] == "invalid"
+    assert {issue["path"] for issue in envelope["validation"]["issues"]} == {"temperature", "unheard"}
+    assert (binary["bodyEncoding"], binary["body"]) == ("base64", "AAFiaW5hcnk=")
+    assert binary["validation"]["status"] == "unchecked"
+
+
+@pytest.mark.parametrize(
+    ("bag", "payload", "reason"),
+    [
+        ("%24.ct=application%2Fjson&%24.ce=utf-8", b'{"temperature":', "body_not_json"),
+        ("alert=%ff", b"{}", "properties_malformed"),
+        ("%24.sub=a%2Fb", b"{}", "component_malformed"),
+    ],
+)
+async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_reason(
+    gateway: GatewayProcess, fleet: Fleet, bag: str, payload: bytes, reason: str
+) -> None:
+    async with Subscriber(gateway.setup, "deadletter/#") as application:
+        with fleet.hub("dead-1", model=THERMOSTAT) as device:
+            device.publish(f"devices/dead-1/messages/events/{bag}", payload)
+            topic, letter = await application.next()
+    assert topic == f"deadletter/{THERMOSTAT}/dead-1"
+    assert (letter["reason"], letter["propertyBag"], letter["device"]) == (reason, bag, "dead-1")
+
+
+async def test_a_retained_publish_is_marked_and_a_will_is_told_apart(gateway: GatewayProcess, fleet: Fleet) -> None:
+    async with Subscriber(gateway.setup, "telemetry/#") as application:
+        will = ("devices/will-1/messages/events/reason=lost", b'{"temperature":0}')
+        with fleet.hub("will-1", model=THERMOSTAT, will=will) as device:
+            device.publish("devices/will-1/messages/events/", b'{"temperature":1}', retain=True)
+            _, retained = await application.next()
+        _, last = await application.next()
+        assert retained["properties"] == {"mqtt-retain": "true"}
+        assert last["properties"] == {"reason": "lost", "iothub-MessageType": "Will"}
+        with fleet.hub("will-1", model=THERMOSTAT, will=will) as device:
+            device.publish("devices/will-1/messages/events/", b'{"temperature":2}')
+            device.disconnect()
+        with fleet.hub("will-1", model=THERMOSTAT) as device:
+            device.publish("devices/will-1/messages/events/", b'{"temperature":3}')
+        assert [(await application.next())[1]["body"]["temperature"] for _ in range(2)] == [2, 3]
+
+
+async def test_an_application_without_the_right_receives_nothing(gateway: GatewayProcess) -> None:
+    with pytest.raises(aiomqtt.MqttError):
+        async with Subscriber(gateway.setup, "other/#"):
+            pass
+    gateway.wait_for("application.denied", topic="other/#")
+
+
+async def test_an_application_may_not_publish_telemetry(gateway: GatewayProcess) -> None:
+    setup = gateway.setup
+    async with aiomqtt.Client(
+        "127.0.0.1", setup["appPort"], username=setup["appUsername"], password=setup["appPassword"]
+    ) as client:
+        await client.publish("telemetry/x/y", b"{}", qos=1)
+    gateway.wait_for("application.denied", topic="telemetry/x/y")
+
+
+async def test_wrong_passwords_and_devices_are_refused_on_the_applications_listener(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    username, token = fleet.hub_login("lost-1")
+    for name, password, reason in (
+        ("app", "wrong", "password_wrong"),
+        ("nobody", "x", "name_unknown"),
+        (username, token, "device_credential"),
+    ):
+        with pytest.raises(aiomqtt.MqttError):
+            async with Subscriber(gateway.setup, username=name, password=password, client_id=f"c-{reason}"):
+                pass
+        assert gateway.wait_for("application.refused", reason=reason, client_id=f"c-{reason}")
+
+
+async def test_a_template_imported_later_takes_in_the_devices_that_announced_its_model(
+    gateway: GatewayProcess, fleet: Fleet, tmp_path: Path
+) -> None:
+    model = "dtmi:com:example:Later;1"
+    document = tmp_path / "later-1.json"
+    document.write_text(
+        '{"@context":"dtmi:dtdl:context;2","@id":"dtmi:com:example:Later;1","@type":"Interface",'
+        '"contents":[{"@type":"Telemetry","name":"level","schema":"integer"}]}'
+    )
+    async with Subscriber(gateway.setup, "telemetry/#") as application:
+        with fleet.hub("later-1", model=model) as device:
+            device.publish("devices/later-1/messages/events/", b'{"level":1}')
+            assert (await application.next())[0] == "telemetry/_unassociated/later-1"
+            await asyncio.to_thread(gateway.cli, "template", "import", document)
+            device.publish("devices/later-1/messages/events/", b'{"level":2}')
+            topic, envelope = await application.next()
+    assert topic == f"telemetry/{model}/later-1"
+    assert envelope["validation"]["status"] == "valid"
+
+
+def test_the_log_holds_no_secret(gateway: GatewayProcess, fleet: Fleet) -> None:
+    with Device.plain(gateway.setup) as device:
+        device.connect("secret-1", *fleet.hub_login("secret-1"))
+    keys = gateway.json("group", "show", "SAS-IoT-Devices", "--keys")
+    written = "\n".join(gateway.output)
+    for secret in (keys["primaryKey"], keys["secondaryKey"], gateway.setup["appPassword"], "SharedAccessSignature"):
+        assert secret not in written

@@ -1,0 +1,73 @@
+from gateway.edge.sessions import SessionTable
+from gateway.session import CloseReason, Dialect
+
+
+class FakeSession:
+    def __init__(self, device_id: str, dialect: Dialect = Dialect.HUB, group: str | None = "G") -> None:
+        self.device_id = device_id
+        self.dialect = dialect
+        self.enrollment_group = group
+        self.closed: list[CloseReason] = []
+
+    def close(self, reason: CloseReason, detail: str = "") -> None:
+        self.closed.append(reason)
+
+
+def test_a_newer_connection_takes_over_and_the_older_one_leaving_does_not_remove_it() -> None:
+    table = SessionTable(max_offline=10)
+    older, newer = FakeSession("t-1"), FakeSession("t-1")
+    assert table.enter(older) is None
+    assert table.enter(newer) is older
+    table.leave(older)
+    assert table.is_connected("t-1")
+    table.leave(newer)
+    assert not table.is_connected("t-1")
+
+
+def test_provisioning_does_not_take_over_the_hub_session_of_the_same_device() -> None:
+    table = SessionTable(max_offline=10)
+    table.enter(FakeSession("t-1"))
+    assert table.enter(FakeSession("t-1", Dialect.DPS)) is None
+    assert table.count == 2
+
+
+def test_closing_a_device_closes_both_of_its_sessions_and_forgets_what_was_kept() -> None:
+    table = SessionTable(max_offline=10)
+    hub, dps, other = FakeSession("t-1"), FakeSession("t-1", Dialect.DPS), FakeSession("t-2")
+    for session in (hub, dps, other):
+        table.enter(session)
+    table.keep_subscriptions("t-1", {"a": 1})
+    assert table.close_device("t-1", CloseReason.DEVICE_BLOCKED) == 2
+    assert hub.closed == dps.closed == [CloseReason.DEVICE_BLOCKED]
+    assert other.closed == []
+    assert table.take_subscriptions("t-1") is None
+
+
+def test_closing_a_group_closes_its_devices_only() -> None:
+    table = SessionTable(max_offline=10)
+    mine, other = FakeSession("t-1", group="G"), FakeSession("t-2", group="H")
+    table.enter(mine)
+    table.enter(other)
+    assert table.close_where(lambda s: s.enrollment_group == "G", CloseReason.ENROLLMENT_CHANGED) == 1
+    assert (len(mine.closed), len(other.closed)) == (1, 0)
+
+
+def test_subscriptions_of_an_absent_device_are_given_back_once() -> None:
+    table = SessionTable(max_offline=10)
+    table.keep_subscriptions("t-1", {"$iothub/twin/res/#": 0})
+    assert table.take_subscriptions("t-1") == {"$iothub/twin/res/#": 0}
+    assert table.take_subscriptions("t-1") is None
+
+
+def test_only_so_many_absent_devices_are_remembered_and_the_oldest_goes_first() -> None:
+    table = SessionTable(max_offline=2)
+    for device_id in ("t-1", "t-2", "t-3"):
+        table.keep_subscriptions(device_id, {device_id: 1})
+    assert table.take_subscriptions("t-1") is None
+    assert table.take_subscriptions("t-3") == {"t-3": 1}
+
+
+def test_nothing_is_remembered_when_the_setting_is_zero() -> None:
+    table = SessionTable(max_offline=0)
+    table.keep_subscriptions("t-1", {"a": 1})
+    assert table.take_subscriptions("t-1") is None

@@ -1,0 +1,82 @@
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gateway import log
+from gateway.errors import StartError
+from gateway.secrets import SymmetricKey
+from gateway.settings import LogSettings
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def written(format_: str, level: str = "info") -> io.StringIO:
+    stream = io.StringIO()
+    log.configure(LogSettings.model_validate({"format": format_, "level": level}), stream)
+    return stream
+
+
+def test_a_json_line_has_the_event_its_level_its_time_and_its_fields() -> None:
+    stream = written("json")
+    log.get_logger().info("session.opened", device_id="t-1", attempts=2)
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["level"], line["device_id"], line["attempts"]) == ("session.opened", "info", "t-1", 2)
+    assert line["timestamp"].endswith("Z")
+
+
+def test_a_console_line_is_for_people() -> None:
+    stream = written("console")
+    log.get_logger().warning("connect.refused", device_id="t-1", hint="sign a new token", detail="")
+    text = stream.getvalue()
+    assert text.split()[1:] == ["warning", "connect.refused", "device_id=t-1", 'hint="sign', "a", "new", 'token"']
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_secrets_never_print(format_: str) -> None:
+    stream = written(format_)
+    key = SymmetricKey.generate()
+    log.get_logger().info(
+        "session.opened", password="hunter2", primary_key=key.base64, value=key,
+        detail="SharedAccessSignature sr=x&sig=c2VjcmV0&se=1",
+    )  # fmt: skip
+    text = stream.getvalue()
+    assert "hunter2" not in text
+    assert key.base64 not in text
+    assert "c2VjcmV0" not in text
+    assert "sr=x" in text
+
+
+def test_a_message_of_the_broker_is_one_line_without_a_traceback() -> None:
+    stream = written("json")
+    try:
+        raise OSError("no")
+    except OSError:
+        logging.getLogger("amqtt.broker").exception("startup failed\nsecond line")
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["message"], line["error"]) == ("broker.reported", "startup failed", "no")
+
+
+def test_a_failure_says_what_to_do() -> None:
+    stream = written("json")
+    log.report_failure(StartError("port 8883 is taken", hint="stop the other program"))
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["error"], line["hint"]) == ("gateway.failed", "port 8883 is taken", "stop the other program")
+
+
+def test_debug_lines_are_left_out_unless_asked_for() -> None:
+    stream = written("json", level="info")
+    log.get_logger().debug("session.opened")
+    assert stream.getvalue() == ""
