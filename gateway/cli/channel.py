@@ -2,6 +2,8 @@
 
 The state directory's lock decides. A running gateway holds it, and takes the request on its control socket;
 if nobody holds it, the command takes it and works on the store itself.
+
+Imports are inside the functions: every command imports this module, `gateway --help` does too.
 """
 
 import asyncio
@@ -12,13 +14,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.api.control import ControlClient
 from gateway.errors import StartError
-from gateway.settings import Settings, load_settings
-from gateway.state_lock import StateLock
 
 if TYPE_CHECKING:
+    from gateway.api.control import ControlClient
     from gateway.operations import Operations
+    from gateway.settings import Settings
 
 __all__ = ["call", "call_all", "call_running", "offline_operations"]
 
@@ -30,6 +31,8 @@ _PAGE: Final = 1000
 
 def call(config: Path, verb: str, **arguments: Any) -> Any:
     """The result of an operator's verb. Raises the `GatewayError` that the verb raises, wherever it ran."""
+    from gateway.settings import load_settings  # noqa: PLC0415
+
     settings = load_settings(config)
     return _with_gateway_or_lock(
         settings,
@@ -56,6 +59,9 @@ def call_all(
 
 def call_running(config: Path, verb: str, *, timeout_s: float, **arguments: Any) -> Any:
     """The result from the running gateway; `StartError` if there is none."""
+    from gateway.api.control import ControlClient  # noqa: PLC0415
+    from gateway.settings import load_settings  # noqa: PLC0415
+
     settings = load_settings(config)
     client = ControlClient.connect(settings.control_socket, timeout_s=timeout_s)
     if client is None:
@@ -67,23 +73,29 @@ def call_running(config: Path, verb: str, *, timeout_s: float, **arguments: Any)
 
 
 @asynccontextmanager
-async def offline_operations(settings: Settings) -> AsyncIterator["Operations"]:
+async def offline_operations(settings: "Settings") -> "AsyncIterator[Operations]":
     """The operations on the store itself. The caller holds the state directory's lock."""
-    from gateway.app import open_core  # noqa: PLC0415 - it imports everything
+    from gateway import log  # noqa: PLC0415
+    from gateway.app import open_core  # noqa: PLC0415
 
-    _silence_log(settings)
-    async with open_core(settings) as core:
-        yield core.operations
+    # What an offline command does is in its result; the log belongs to the running gateway.
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        log.configure(settings.log, nowhere)
+        async with open_core(settings) as core:
+            yield core.operations
 
 
-async def _call_offline(settings: Settings, verb: str, arguments: dict[str, Any]) -> Any:
+async def _call_offline(settings: "Settings", verb: str, arguments: dict[str, Any]) -> Any:
     async with offline_operations(settings) as operations:
         return await operations.call(verb, arguments)
 
 
 def _with_gateway_or_lock(
-    settings: Settings, through: Callable[[ControlClient], Any], offline: Callable[[], Any]
+    settings: "Settings", through: "Callable[[ControlClient], Any]", offline: Callable[[], Any]
 ) -> Any:
+    from gateway.api.control import ControlClient  # noqa: PLC0415
+    from gateway.state_lock import StateLock  # noqa: PLC0415
+
     lock = StateLock(settings.lock_file)
     deadline = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
@@ -98,16 +110,9 @@ def _with_gateway_or_lock(
                 lock.release()
         if time.monotonic() > deadline:
             holder = lock.holder()
+            by = f" by process {holder}" if holder else ""
             raise StartError(
-                f"{settings.state_dir} is in use" + (f" by process {holder}" if holder else "")
-                + ", which does not answer on its control socket",
-                hint="wait for it to start, or stop it",
-            )  # fmt: skip
+                f"{settings.state_dir} is in use{by}, which does not answer on its control socket",
+                hint="wait until it has started or stopped, or stop it",
+            )
         time.sleep(_RETRY_S)
-
-
-def _silence_log(settings: Settings) -> None:
-    """What an offline command does is in its result; the log belongs to the running gateway."""
-    from gateway import log  # noqa: PLC0415
-
-    log.configure(settings.log, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the end

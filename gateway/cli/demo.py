@@ -33,7 +33,9 @@ _DEFAULT_APPLICATION_PORT: Final = 1883
 
 
 def demo(
-    directory: Annotated[Path, typer.Option("--dir", help="Where the demo's set-up goes; made anew.")] = Path(".demo"),
+    directory: Annotated[Path, typer.Option("--dir", help="Where the demo's set-up goes; made anew.")] = Path(
+        ".demo"
+    ),
     messages: Annotated[int, typer.Option(min=1, help="Messages that each simulated device sends.")] = 3,
 ) -> None:
     """Show connect → register → associate → telemetry, with simulated devices."""
@@ -83,7 +85,9 @@ class _Demo:
                     f"{self._directory} exists and is not a demo's", hint="name another directory with --dir"
                 )
             shutil.rmtree(self._directory)
-        _say("A set-up of its own: gateway.yaml, a development CA, two enrollment groups, an application login")
+        _say(
+            "A set-up of its own: gateway.yaml, a development CA, two enrollment groups, an application login"
+        )
         printed = _run(
             "init", str(self._directory), "--json",
             "--port", str(_port(_DEFAULT_DEVICE_PORT)), "--app-port", str(_port(_DEFAULT_APPLICATION_PORT)),

@@ -9,6 +9,8 @@ from typing import Annotated, Final
 import typer
 
 from gateway import __version__
+from gateway.cli import devices, enrollments, groups, setup, simulation, templates
+from gateway.cli.channel import call, call_running
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
 from gateway.cli.output import print_error, print_fields, print_json
 from gateway.errors import GatewayError, OperationError
@@ -78,6 +80,9 @@ def root(
         print(ctx.get_help())
 
 
+app.command("init")(setup.init)
+
+
 @app.command()
 def serve(config: Config = CONFIG) -> None:
     """Run the gateway until SIGINT or SIGTERM."""
@@ -89,8 +94,6 @@ def serve(config: Config = CONFIG) -> None:
 @app.command()
 def health(config: Config = CONFIG, as_json: Json = False) -> None:
     """Succeed if the gateway runs and its store answers: for a container's health check."""
-    from gateway.cli.channel import call_running  # noqa: PLC0415
-
     status = call_running(config, "status", timeout_s=_HEALTH_TIMEOUT_S)
     if as_json:
         print_json({"healthy": True, "sessions": status["sessions"]})
@@ -101,8 +104,6 @@ def health(config: Config = CONFIG, as_json: Json = False) -> None:
 @app.command()
 def status(config: Config = CONFIG, as_json: Json = False) -> None:
     """What the gateway holds: devices by status, groups, templates, live sessions."""
-    from gateway.cli.channel import call  # noqa: PLC0415
-
     document = call(config, "status")
     if as_json:
         print_json(document)
@@ -111,15 +112,8 @@ def status(config: Config = CONFIG, as_json: Json = False) -> None:
     print_fields(document | {f"devices {name}": count for name, count in devices.items()})
 
 
-def _add_commands() -> None:
-    from gateway.cli import devices, enrollments, groups, setup, simulation, templates  # noqa: PLC0415
-
-    app.command("init")(setup.init)
-    app.command("simulate")(simulation.simulate)
-    app.add_typer(groups.app, name="group")
-    app.add_typer(enrollments.app, name="enrollment")
-    app.add_typer(devices.app, name="device")
-    app.add_typer(templates.app, name="template")
-
-
-_add_commands()
+app.command("simulate")(simulation.simulate)
+app.add_typer(groups.app, name="group")
+app.add_typer(enrollments.app, name="enrollment")
+app.add_typer(devices.app, name="device")
+app.add_typer(templates.app, name="template")
