@@ -1,0 +1,145 @@
+"""A listener that answers CONNECTs as a test tells it to: for clients of ours that need no real gateway."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gateway.mqtt import Connect, Disconnect, Event, Publish, ServerConnection, Subscribe
+
+_LEAK_TIMEOUT_S = 10.0
+"""A client that leaves a connection open is a failed test."""
+
+Behaviour = Literal["admit", "silent", "hang up", "garbage", "drop later"] | int
+"""What becomes of a hub CONNECT: an int is a CONNACK code; `drop later` admits and then closes."""
+
+ProvisioningBehaviour = Literal["assign", "poll first", "busy first", "decline", "refuse", "never"]
+
+
+@dataclass
+class FakeGateway:
+    """What it saw. Devices that are not named are admitted, and assigned to `hub`."""
+
+    hub: str = "hub.example"
+    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    provisioning: Mapping[str, ProvisioningBehaviour] = field(default_factory=dict)
+    port: int = 0
+    connects: list[Connect] = field(default_factory=list)
+    published: list[tuple[str, Publish]] = field(default_factory=list)
+    """(client id, message), without what was said to the provisioning service."""
+    asked: Counter[str] = field(default_factory=Counter)
+    """By client id: how often the provisioning service was asked."""
+    goodbyes: int = 0
+    open: int = 0
+    all_closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@asynccontextmanager
+async def fake_gateway(gateway: FakeGateway) -> AsyncIterator[FakeGateway]:
+    """Serve on a free port of loopback, without TLS."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Session(gateway), "127.0.0.1", 0)
+    gateway.port = server.sockets[0].getsockname()[1]
+    async with server:
+        yield gateway
+        async with asyncio.timeout(_LEAK_TIMEOUT_S):
+            while gateway.open:
+                await gateway.all_closed.wait()
+
+
+class _Session(asyncio.Protocol):
+    def __init__(self, gateway: FakeGateway) -> None:
+        self._gateway = gateway
+        self._mqtt = ServerConnection(max_connect_packet_size=16384, max_packet_size=300_000, max_inflight=10)
+        self._client_id = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._gateway.open += 1
+        self._gateway.all_closed.clear()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._gateway.open -= 1
+        if not self._gateway.open:
+            self._gateway.all_closed.set()
+
+    def data_received(self, data: bytes) -> None:
+        for event in self._mqtt.receive_data(data):
+            self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        match event:
+            case Connect():
+                self._client_id = event.client_id
+                self._gateway.connects.append(event)
+                assert event.username is not None
+                if "/registrations/" in event.username:
+                    self._connect_to_provisioning()
+                else:
+                    self._connect_to_hub()
+            case Subscribe():
+                self._transport.write(self._mqtt.suback(event.packet_id, (1,) * len(event.filters)))
+            case Publish():
+                assert event.packet_id is not None
+                self._transport.write(self._mqtt.puback(event.packet_id))
+                if event.topic.startswith("$dps/"):
+                    self._provision(event)
+                else:
+                    self._gateway.published.append((self._client_id, event))
+            case Disconnect():
+                self._gateway.goodbyes += 1
+                self._transport.close()
+            case _:
+                pass
+
+    def _connect_to_hub(self) -> None:
+        match self._gateway.behaviours.get(self._client_id, "admit"):
+            case int(code):
+                self._transport.write(self._mqtt.refuse(code))
+                self._transport.close()
+            case "admit":
+                self._transport.write(self._mqtt.accept(session_present=False))
+            case "drop later":
+                self._transport.write(self._mqtt.accept(session_present=False))
+                self._transport.close()
+            case "hang up":
+                self._transport.close()
+            case "garbage":
+                self._transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            case "silent":
+                pass
+
+    def _connect_to_provisioning(self) -> None:
+        if self._gateway.provisioning.get(self._client_id) == "refuse":
+            self._transport.write(self._mqtt.refuse(5))
+            self._transport.close()
+        else:
+            self._transport.write(self._mqtt.accept(session_present=False))
+
+    def _provision(self, request: Publish) -> None:
+        first = not self._gateway.asked[self._client_id]
+        self._gateway.asked[self._client_id] += 1
+        waiting = {"operationId": "4.op 1", "status": "assigning"}
+        match self._gateway.provisioning.get(self._client_id, "assign"):
+            case "poll first" if first:
+                self._answer("202/?$rid=1&retry-after=0", waiting)
+            case "busy first" if first:
+                self._answer("429/?$rid=1&retry-after=0", {"errorCode": 429001, "message": "busy"})
+            case "decline":
+                self._answer("401/?$rid=1", {"errorCode": 401002, "message": "no such enrollment"})
+            case "never":
+                self._answer("202/?$rid=1&retry-after=0", {**waiting, "status": "unassigned"})
+            case _:
+                state = {"assignedHub": self._gateway.hub, "deviceId": self._client_id, "status": "assigned"}
+                assert first or "GET" not in request.topic or request.topic.endswith("operationId=4.op%201")
+                self._answer(
+                    "200/?$rid=1", {"operationId": "4.op 1", "status": "assigned", "registrationState": state}
+                )
+
+    def _answer(self, topic: str, body: dict[str, object]) -> None:
+        payload = json.dumps(body).encode()
+        self._transport.write(self._mqtt.publish(f"$dps/registrations/res/{topic}", payload, qos=1))

@@ -1,0 +1,59 @@
+"""`python -m loadtest storm`, as somebody types it."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fake_gateway import FakeGateway, fake_gateway
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
+TIMEOUT_S = 60
+
+
+def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest", "storm", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "GATEWAY_GROUP_KEY": KEY},
+    )
+
+
+async def test_json_is_all_that_is_printed_and_the_exit_code_says_whether_all_came_in() -> None:
+    async with fake_gateway(FakeGateway()) as gateway:
+        arguments = ("-n", "3", "--host", "127.0.0.1", "--port", str(gateway.port), "--plain", "--json")
+        done = await asyncio.to_thread(loadtest, *arguments)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["admitted"] == 3
+        gateway.behaviours = {"storm-000002": 5}
+        done = await asyncio.to_thread(loadtest, *arguments)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["refused"] == {"connack 5": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["-n", "1"], "error: say either --plain or --ca FILE"),
+        (["-n", "1", "--plain", "--path", "dps"], "error: --path dps needs --id-scope"),
+        (
+            ["-n", "1", "--plain", "--group-key", "nonsense"],
+            "error: the group key: a symmetric key is standard base64",
+        ),
+        (["-n", "1", "--ca", "/nonexistent.pem"], "error: /nonexistent.pem: "),
+    ],
+)
+def test_what_cannot_be_run_is_told_in_one_line(arguments: list[str], line: str) -> None:
+    done = loadtest(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith(line)
+    assert len(done.stderr.splitlines()) == 1
