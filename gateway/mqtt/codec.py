@@ -47,9 +47,9 @@ class Decoder(Generic[P]):
     """Cuts a stream of bytes into packets: `feed` it, then take packets until there is none.
 
     `decoders` is a `Codec`'s `from_client` or `from_server`. A packet of more than `max_packet_size` bytes,
-    header included, is refused as soon as its length is known; the maximum may be changed at any time. So what
-    a decoder holds is bounded by the maximum and by what is fed at once, and its work grows with the number of
-    bytes only, however they are split.
+    header included, is refused as soon as its length is known; the maximum may be changed at any time. So
+    what a decoder holds is bounded by the maximum and by what is fed at once, and its work grows with the
+    number of bytes only, however they are split.
     """
 
     __slots__ = ("_buffer", "_needed", "decoders", "max_packet_size")

@@ -9,7 +9,8 @@
                  refuse
 
 `TRANSITIONS` is that picture as a table. Whoever owns the socket feeds what it reads to `receive_data`,
-handles the events, and sends what the actions return. Time is the caller's too: CONNECT's deadline, keep-alive.
+handles the events, and sends what the actions return. Time is the caller's too: the deadline for CONNECT, the
+keep-alive.
 """
 
 from collections.abc import Iterator, Mapping
@@ -81,8 +82,8 @@ TRANSITIONS: Final[Mapping[State, Mapping[type[ClientPacket] | Action, State]]] 
     State.CLOSED: {},
 }
 """What may happen in each state, and where it leads. A received packet that is not there is a violation, an
-action that is not there is the caller's mistake. One exception is in the code: a CONNECT that lacks its client
-id leads to REFUSING [MQTT-3.1.3-8]."""
+action that is not there is the caller's mistake. One exception is in the code: a CONNECT that lacks its
+client id leads to REFUSING [MQTT-3.1.3-8]."""
 
 _READING: Final = frozenset((State.NEW, State.OPEN))
 
@@ -91,8 +92,8 @@ _READING: Final = frozenset((State.NEW, State.OPEN))
 class Violation:
     """The peer broke the protocol: close the connection, without a word [MQTT-4.8.0-1] [MQTT-3.1.4-1].
 
-    `message` is one line for a log and ends with the tag in brackets; `tag` names the broken rule, and is empty
-    if the rule is not the specification's. It is the last event.
+    `message` is one line for a log and ends with the tag in brackets; `tag` names the broken rule, and is
+    empty if the rule is not the specification's. It is the last event.
     """
 
     message: str
@@ -106,7 +107,8 @@ class ServerConnection:
     """The state of one connection.
 
     Until the CONNECT is accepted a packet may have `max_connect_packet_size` bytes, and as many may wait for
-    the decision; then `max_packet_size`. At most `max_inflight` QoS 1 messages to the client are unacknowledged.
+    the decision; then `max_packet_size`. At most `max_inflight` QoS 1 messages to the client are
+    unacknowledged.
     """
 
     __slots__ = (

@@ -1,0 +1,167 @@
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from gateway.mqtt import (
+    MQTT_3_1_1,
+    Connack,
+    Connect,
+    Decoder,
+    MalformedPacket,
+    MqttError,
+    PacketTooLarge,
+    Pingreq,
+    Puback,
+    Publish,
+    Suback,
+    Subscribe,
+    Unsubscribe,
+    UnsupportedProtocol,
+    Will,
+    encode,
+)
+from tests.conformance.mqtt.vectors import INVALID, VALID
+from tests.unit.mqtt.strategies import chunks_of, client_packets, server_packets
+
+relaxed = settings(deadline=None)
+
+
+def client_decoder(max_packet_size=1 << 20):
+    return Decoder(MQTT_3_1_1.from_client, max_packet_size=max_packet_size)
+
+
+def server_decoder():
+    return Decoder(MQTT_3_1_1.from_server, max_packet_size=1 << 20)
+
+
+def packets_in(decoder, *chunks):
+    found = []
+    for chunk in chunks:
+        decoder.feed(chunk)
+        while (packet := decoder.next_packet()) is not None:
+            found.append(packet)
+    return found
+
+
+@relaxed
+@given(client_packets)
+def test_what_a_client_writes_is_what_a_server_reads(packet):
+    assert packets_in(client_decoder(), encode(packet)) == [packet]
+
+
+@relaxed
+@given(server_packets)
+def test_what_a_server_writes_is_what_a_client_reads(packet):
+    assert packets_in(server_decoder(), encode(packet)) == [packet]
+
+
+@relaxed
+@given(st.lists(client_packets, max_size=6), st.data())
+def test_every_split_of_the_bytes_gives_the_same_packets(packets, data):
+    stream = b"".join(map(encode, packets))
+    decoder = client_decoder()
+    assert packets_in(decoder, *data.draw(chunks_of(stream))) == packets
+    assert decoder.buffered == 0
+
+
+@st.composite
+def nearly_packets(draw):
+    """A vector's bytes with a few of them changed: closer to the decoders' corners than random bytes."""
+    data = bytearray(draw(st.sampled_from(VALID + INVALID)).data[:200])
+    for position in draw(st.lists(st.integers(0, len(data) - 1), max_size=4)):
+        data[position] = draw(st.integers(0, 255))
+    return bytes(data)
+
+
+@relaxed
+@given(st.binary(max_size=200) | nearly_packets())
+@example(b"\x10\x00")
+def test_any_bytes_give_packets_or_the_declared_error(data):
+    for decoder in (client_decoder(), server_decoder()):
+        try:
+            found = packets_in(decoder, data)
+        except MalformedPacket:
+            continue
+        for packet in found:
+            if not isinstance(packet, UnsupportedProtocol):
+                # What was accepted keeps the rules of the encoder too, and means the same again.
+                again = Decoder(decoder.decoders, max_packet_size=1 << 20)
+                assert packets_in(again, encode(packet)) == [packet]
+
+
+def test_packet_of_the_maximum_size_is_read_and_one_byte_more_is_not():
+    packet = Publish(topic="t", payload=b"x" * 95)
+    data = encode(packet)
+    assert len(data) == 100
+    assert packets_in(client_decoder(100), data) == [packet]
+    with pytest.raises(PacketTooLarge) as caught:
+        packets_in(client_decoder(99), data)
+    assert str(caught.value) == "a packet of 100 bytes, where 99 are allowed"
+
+
+def test_packet_too_large_is_refused_before_its_body_arrives():
+    with pytest.raises(PacketTooLarge):
+        packets_in(client_decoder(16_384), b"\x30\xff\xff\xff\x7f")
+
+
+def test_maximum_can_be_raised_between_two_packets():
+    large = Publish(topic="t", payload=b"x" * 200)
+    decoder = client_decoder(16)
+    assert packets_in(decoder, encode(Pingreq())) == [Pingreq()]
+    decoder.max_packet_size = 300
+    assert packets_in(decoder, encode(large)) == [large]
+
+
+def test_decoder_tells_how_much_it_holds():
+    decoder = client_decoder()
+    decoder.feed(b"\xc0\x00\xc0")
+    assert decoder.buffered == 3
+    assert decoder.next_packet() == Pingreq()
+    assert decoder.buffered == 1
+
+
+BAD = [
+    Connect(client_id="a\0b"),
+    Connect(client_id="\ud800"),
+    Connect(client_id="a" * 65536),
+    Connect(client_id="a", keep_alive=-1),
+    Connect(client_id="a", keep_alive=65536),
+    Connect(client_id="a", password=b"pw"),
+    Connect(client_id="a", username="u", password=b"x" * 65536),
+    Connect(client_id="a", will=Will(topic="", payload=b"")),
+    Connect(client_id="a", will=Will(topic="a/#", payload=b"")),
+    Connect(client_id="a", will=Will(topic="t", payload=b"", qos=3)),
+    Connack(session_present=False, code=6),
+    Connack(session_present=False, code=-1),
+    Connack(session_present=True, code=5),
+    Publish(topic="", payload=b""),
+    Publish(topic="+", payload=b""),
+    Publish(topic="a\0b", payload=b""),
+    Publish(topic="\udfff", payload=b""),
+    Publish(topic="é" * 40000, payload=b""),
+    Publish(topic="t", payload=b"", qos=3, packet_id=1),
+    Publish(topic="t", payload=b"", qos=1),
+    Publish(topic="t", payload=b"", qos=1, packet_id=0),
+    Publish(topic="t", payload=b"", packet_id=1),
+    Publish(topic="t", payload=b"", dup=True),
+    Puback(packet_id=0),
+    Puback(packet_id=65536),
+    Subscribe(packet_id=1, filters=()),
+    Subscribe(packet_id=1, filters=(("a#", 0),)),
+    Subscribe(packet_id=1, filters=(("a", 3),)),
+    Subscribe(packet_id=0, filters=(("a", 0),)),
+    Suback(packet_id=1, codes=()),
+    Suback(packet_id=1, codes=(3,)),
+    Unsubscribe(packet_id=1, filters=()),
+    Unsubscribe(packet_id=1, filters=("",)),
+    UnsupportedProtocol(level=5),
+]
+
+
+@pytest.mark.parametrize(
+    "packet", BAD, ids=lambda packet: repr(packet)[:60].encode("ascii", "replace").decode()
+)
+def test_packet_that_breaks_a_rule_is_not_written(packet):
+    with pytest.raises(ValueError) as caught:
+        encode(packet)
+    assert isinstance(caught.value, MqttError)
