@@ -61,7 +61,7 @@ _KNOWN_MODELS: Final[Mapping[str, _Channels]] = {
 _ANY_MODEL: Final[_Channels] = {None: {"temperature": _TEMPERATURE, "humidity": _HUMIDITY}}
 
 
-def telemetry_for(device_id: str, model_id: str | None) -> TelemetrySource:
+def telemetry_for(model_id: str | None, device_id: str) -> TelemetrySource:
     """What that device sends. A model that is not known here sends temperature and humidity."""
     family = (model_id or "").partition(";")[0]
     rng = random.Random(device_id)  # noqa: S311 - readings, not secrets

@@ -123,7 +123,7 @@ class _Session(asyncio.Protocol):
     def _provision(self, request: Publish) -> None:
         first = not self._gateway.asked[self._client_id]
         self._gateway.asked[self._client_id] += 1
-        waiting = {"operationId": "4.op 1", "status": "assigning"}
+        waiting: dict[str, object] = {"operationId": "4.op 1", "status": "assigning"}
         match self._gateway.provisioning.get(self._client_id, "assign"):
             case "poll first" if first:
                 self._answer("202/?$rid=1&retry-after=0", waiting)

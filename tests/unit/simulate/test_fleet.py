@@ -42,7 +42,7 @@ async def fleet(
         endpoint(gateway.port),
         lambda _: CREDENTIAL,
         plan,
-        telemetry=lambda device_id: telemetry_for(device_id, plan.model_id),
+        telemetry=lambda device_id: telemetry_for(plan.model_id, device_id),
         report=report,
         stop=stop,
     )
