@@ -49,9 +49,11 @@ def matches(topic_filter: str, name: str) -> bool:
 
 
 def filter_covers(wide: str, narrow: str) -> bool:
-    """Whether every name that `narrow` matches is matched by `wide` too."""
-    if wide == "+/#":
-        wide = "#"  # `#` needs one level at least, so the two match the same names
+    """Whether every name that `narrow` matches is matched by `wide` too, level by level.
+
+    True is a promise. False may be too strict where `wide` ends with `+/#`: `+/#` and `#` match the same
+    names, since a name has one level at least, and yet the first is not said to cover the second.
+    """
     if narrow[0] == "$" and wide[0] in "+#":
         return False
     allowed = wide.split("/")
