@@ -6,7 +6,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e slow clean
+.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -43,7 +43,7 @@ types: setup ## Check types (mypy, strict)
 	$(BIN)/mypy
 
 unit: setup ## The tests without a network or a process, in seconds
-	$(PYTEST) tests/unit tests/conformance
+	$(PYTEST) tests/unit
 
 integration: setup ## The tests with sockets, a broker and processes, without Microsoft's SDKs
 	$(PYTEST) -m 'not sdk' tests
@@ -51,10 +51,12 @@ integration: setup ## The tests with sockets, a broker and processes, without Mi
 e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
 	$(PYTEST) -m sdk tests
 
+fuzz: setup ## The property tests with fifty times as many random examples
+	$(PYTEST) --hypothesis-profile=fuzz tests/unit
+
 # GATEWAY_MODEL_REPOSITORY=DIR adds every model of a checkout of a model repository.
-slow: setup ## The slow tests: fuzzing with many more examples, a whole model repository
-	HYPOTHESIS_PROFILE=slow $(PYTEST) -m slow tests
-	HYPOTHESIS_PROFILE=slow $(PYTEST) tests/unit tests/conformance
+slow: setup ## The tests that take longer, alone
+	$(PYTEST) -m slow tests
 
 clean: ## Remove what the other targets made
 	rm -rf $(VENV) .venv-sdk .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

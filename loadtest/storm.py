@@ -1,6 +1,7 @@
 """The storm: connectors that dial one device after the other, at a rate or as fast as they can."""
 
 import asyncio
+import contextlib
 import os
 import resource
 import socket
@@ -63,10 +64,15 @@ class StormPlan:
     """How long all stay connected after the last one has its outcome."""
 
 
-async def run_storm(target: Target, population: Population, plan: StormPlan) -> StormResult:
-    """Open every device of the population and count. Raise `OperationError` if nothing listens there."""
+async def run_storm(
+    target: Target, population: Population, plan: StormPlan, stop: asyncio.Event | None = None
+) -> StormResult:
+    """Open every device of the population and count. Raise `OperationError` if nothing listens there.
+
+    Once `stop` is set no more devices are offered; those on their way are still waited for and counted.
+    """
     allow_open_files(population.count + plan.connectors + _SPARE_FILES)
-    storm = _Storm(target, await _address(target), population, plan)
+    storm = _Storm(target, await _address(target), population, plan, stop or asyncio.Event())
     return await storm.run()
 
 
@@ -78,12 +84,18 @@ class _Storm:
     """
 
     def __init__(
-        self, target: Target, address: tuple[str, int], population: Population, plan: StormPlan
+        self,
+        target: Target,
+        address: tuple[str, int],
+        population: Population,
+        plan: StormPlan,
+        stop: asyncio.Event,
     ) -> None:
         self._target = target
         self._address = address
         self._population = population
         self._plan = plan
+        self._stop = stop
         self._tls = _tls_context(target)
         self._tally = Tally()
         self._open: set[HubSession] = set()
@@ -99,7 +111,7 @@ class _Storm:
             for number in range(min(self._plan.connectors, len(connects))):
                 tasks.create_task(self._connector(queue, started), name=f"connector-{number}")
         elapsed_s = time.perf_counter() - started
-        await asyncio.sleep(self._plan.hold_s)
+        await self._stopped_within(self._plan.hold_s)
         lost = self._lost
         await self._leave()
         return StormResult.of(self._tally, lost=lost, elapsed_s=elapsed_s)
@@ -115,10 +127,18 @@ class _Storm:
             due = time.perf_counter()
             if self._plan.rate_per_s is not None:
                 due = started + number / self._plan.rate_per_s
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if await self._stopped_within(due - time.perf_counter()):
+                return
             self._tally.offered += 1
             outcome = await self._attempt(device, connect)
             self._tally.add(outcome, time.perf_counter() - due)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        if seconds > 0 and not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._stop.wait()
+        return self._stop.is_set()
 
     async def _attempt(self, device: Device, connect: bytes) -> Outcome:
         try:

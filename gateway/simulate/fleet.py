@@ -1,6 +1,7 @@
 """Many simulated devices at once, each with its own pace, and what became of each."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -180,11 +181,9 @@ class _Fleet:
 
     async def _stopped_within(self, seconds: float) -> bool:
         if seconds > 0 and not self.stop.is_set():
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self.stop.wait()
-            except TimeoutError:
-                pass
         return self.stop.is_set()
 
     def _tell(self, result: DeviceResult, name: StepName, detail: str = "") -> None:

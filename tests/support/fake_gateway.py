@@ -3,10 +3,10 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from gateway.mqtt import Connect, Disconnect, Event, Publish, ServerConnection, Subscribe
 
@@ -32,6 +32,7 @@ class FakeGateway:
     """(client id, message), without what was said to the provisioning service."""
     asked: Counter[str] = field(default_factory=Counter)
     """By client id: how often the provisioning service was asked."""
+    on_connect: Callable[[Connect], None] = lambda _: None
     goodbyes: int = 0
     open: int = 0
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,8 +58,7 @@ class _Session(asyncio.Protocol):
         self._client_id = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._gateway.open += 1
         self._gateway.all_closed.clear()
 
@@ -76,6 +76,7 @@ class _Session(asyncio.Protocol):
             case Connect():
                 self._client_id = event.client_id
                 self._gateway.connects.append(event)
+                self._gateway.on_connect(event)
                 assert event.username is not None
                 if "/registrations/" in event.username:
                     self._connect_to_provisioning()

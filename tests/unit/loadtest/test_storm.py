@@ -1,5 +1,6 @@
 """A storm against a small fake gateway: every device offered is counted once, as what became of it."""
 
+import asyncio
 import socket
 from collections.abc import Mapping
 
@@ -115,6 +116,17 @@ async def test_a_rate_spreads_the_devices_out() -> None:
         result = await storm(gateway, 5, StormPlan(rate_per_s=100, timeout_s=PATIENCE_S))
     assert result.admitted == 5
     assert result.elapsed_s >= 0.04, "the fifth device is due 40 ms after the first"
+
+
+async def test_a_storm_that_is_stopped_tells_what_it_counted_so_far() -> None:
+    stop = asyncio.Event()
+    async with fake_gateway(FakeGateway()) as gateway:
+        gateway.on_connect = lambda _: stop.set()
+        target = Target(host="127.0.0.1", port=gateway.port, ca_file=None)
+        plan = StormPlan(rate_per_s=0.01, timeout_s=PATIENCE_S, hold_s=3600)
+        result = await run_storm(target, population(5), plan, stop)
+    assert (result.offered, result.admitted) == (1, 1)
+    assert gateway.goodbyes == 1
 
 
 async def test_a_gateway_that_is_not_there_is_told_in_a_line() -> None:
