@@ -1,0 +1,1 @@
+"""May this identity come in? Enrollment groups, individual enrollments, and the decision. Pure."""

@@ -1,0 +1,172 @@
+"""May it come in? A credential held against the enrollments in force. Pure.
+
+An individual enrollment wins: if a device has one, no group is asked. A disabled enrollment is told apart from a wrong
+credential only to who has proved the right one. (PROTOCOL of IoT Central; DPS "X.509 attestation".)
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from gateway.enrollment.models import (
+    EnrollmentGroup,
+    IndividualEnrollment,
+    SigningCertificates,
+    SymmetricKeys,
+    ThumbprintPair,
+)
+from gateway.identity import sas, x509
+from gateway.identity.evidence import CertificateEvidence
+from gateway.refusals import Reason, Refused
+
+__all__ = ["GroupBook", "Mechanism", "Verified", "decide"]
+
+Mechanism = Literal["symmetricKey", "x509"]
+
+_DEFAULT_LEAF_CACHE: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A proven identity that an enrollment lets in. `expires_at` (unix seconds) is its token's expiry."""
+
+    mechanism: Mechanism
+    enrollment_group: str | None
+    key_slot: str
+    auto_approve: bool
+    expires_at: float | None = None
+
+
+class GroupBook:
+    """The enrollment groups in force, indexed. A snapshot: a change of groups makes a new one.
+
+    With it goes the cache of verified leaves, so what a removed CA vouched for is forgotten at once.
+    """
+
+    def __init__(self, groups: Iterable[EnrollmentGroup] = (), *, leaf_cache_size: int = _DEFAULT_LEAF_CACHE) -> None:
+        self._groups = {group.id: group for group in groups}
+        self._sas = [group for group in self._groups.values() if isinstance(group.attestation, SymmetricKeys)]
+        self.leaves = x509.LeafCache(leaf_cache_size)
+        self.anchors = x509.TrustAnchors(_anchors(self._groups.values()))
+        self.has_anchors = any(True for _ in _anchors(self._groups.values()))
+
+    def get(self, group_id: str) -> EnrollmentGroup | None:
+        return self._groups.get(group_id)
+
+    def __iter__(self) -> Iterator[EnrollmentGroup]:
+        return iter(self._groups.values())
+
+    def sas_groups(self, first: str | None) -> Iterable[EnrollmentGroup]:
+        """Groups with symmetric keys; the one that a known device came in by comes first."""
+        known = self._groups.get(first) if first is not None else None
+        if known is None or not isinstance(known.attestation, SymmetricKeys):
+            return self._sas
+        if len(self._sas) == 1:
+            return self._sas
+        return [known, *(group for group in self._sas if group is not known)]
+
+
+def decide(
+    registration_id: str,
+    evidence: sas.SasToken | CertificateEvidence,
+    *,
+    individual: IndividualEnrollment | None,
+    groups: GroupBook,
+    known_group: str | None,
+    now: float,
+    leeway_s: int,
+) -> Verified | Refused:
+    """Hold the evidence against the enrollments. `now` is unix seconds."""
+    if isinstance(evidence, sas.SasToken):
+        if individual is not None:
+            return _individual_by_token(evidence, individual, now=now, leeway_s=leeway_s)
+        return _group_by_token(registration_id, evidence, groups, known_group, now=now, leeway_s=leeway_s)
+    if individual is not None:
+        return _individual_by_certificate(registration_id, evidence, individual, now=now)
+    return _group_by_certificate(registration_id, evidence, groups, now=now)
+
+
+def _individual_by_token(
+    token: sas.SasToken, individual: IndividualEnrollment, *, now: float, leeway_s: int
+) -> Verified | Refused:
+    if not isinstance(individual.attestation, SymmetricKeys):
+        return Refused(Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a certificate, a token came")
+    slot = sas.verify(token, individual.attestation.both, now=now, leeway_s=leeway_s)
+    if isinstance(slot, Refused):
+        return slot
+    if not individual.enabled:
+        return Refused(Reason.ENROLLMENT_DISABLED, f"individual enrollment {individual.registration_id}")
+    return Verified(
+        mechanism="symmetricKey", enrollment_group=None, key_slot=slot, auto_approve=True,
+        expires_at=token.expiry + leeway_s,
+    )  # fmt: skip
+
+
+def _group_by_token(
+    registration_id: str, token: sas.SasToken, groups: GroupBook, known_group: str | None, *, now: float, leeway_s: int
+) -> Verified | Refused:
+    refused = Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has symmetric keys")
+    for group in groups.sas_groups(known_group):
+        assert isinstance(group.attestation, SymmetricKeys)  # noqa: S101 - that is how the book lists them
+        for name, key in (("primary", group.attestation.primary), ("secondary", group.attestation.secondary)):
+            outcome = sas.verify(
+                token, (sas.derive_device_key(key, registration_id),), now=now, leeway_s=leeway_s
+            )
+            if isinstance(outcome, Refused):
+                refused = outcome
+                if outcome.reason is Reason.TOKEN_SIGNATURE_INVALID:
+                    continue
+                return outcome
+            if not group.enabled:
+                return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
+            return Verified(
+                mechanism="symmetricKey", enrollment_group=group.id, key_slot=name,
+                auto_approve=group.auto_approve, expires_at=token.expiry + leeway_s,
+            )  # fmt: skip
+    return refused
+
+
+def _individual_by_certificate(
+    registration_id: str, evidence: CertificateEvidence, individual: IndividualEnrollment, *, now: float
+) -> Verified | Refused:
+    if not isinstance(individual.attestation, ThumbprintPair):
+        return Refused(Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a token, a certificate came")
+    unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
+    if unfit is not None:
+        return unfit
+    slot = x509.match_thumbprint(evidence.leaf, individual.attestation.primary, individual.attestation.secondary)
+    if isinstance(slot, Refused):
+        return slot
+    if not individual.enabled:
+        return Refused(Reason.ENROLLMENT_DISABLED, f"individual enrollment {individual.registration_id}")
+    return Verified(mechanism="x509", enrollment_group=None, key_slot=slot, auto_approve=True)
+
+
+def _group_by_certificate(
+    registration_id: str, evidence: CertificateEvidence, groups: GroupBook, *, now: float
+) -> Verified | Refused:
+    chain: x509.VerifiedChain | Refused | None = groups.leaves.get(evidence, registration_id, now=now)
+    if chain is None:
+        unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
+        if unfit is not None:
+            return unfit
+        if not groups.has_anchors:
+            return Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has a CA certificate")
+        chain = x509.verify_chain(evidence, groups.anchors, now=now)
+        if isinstance(chain, Refused):
+            return chain
+        groups.leaves.put(evidence, registration_id, chain)
+    group_id, _, slot = chain.anchor_id.rpartition("/")
+    group = groups.get(group_id)
+    assert group is not None, "anchors and groups are of one snapshot"  # noqa: S101
+    if not group.enabled:
+        return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
+    return Verified(mechanism="x509", enrollment_group=group.id, key_slot=slot, auto_approve=group.auto_approve)
+
+
+def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:
+    for group in groups:
+        if isinstance(group.attestation, SigningCertificates):
+            yield x509.TrustAnchor(id=f"{group.id}/primary", certificate=group.attestation.primary)
+            if group.attestation.secondary is not None:
+                yield x509.TrustAnchor(id=f"{group.id}/secondary", certificate=group.attestation.secondary)

@@ -1,0 +1,97 @@
+"""Enrollment groups and individual enrollments: who may come in, and with which credential."""
+
+import dataclasses
+import re
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from cryptography import x509
+
+from gateway.secrets import SymmetricKey
+
+__all__ = ["EnrollmentGroup", "IndividualEnrollment", "SigningCertificates", "SymmetricKeys", "ThumbprintPair", "is_group_id"]
+
+_GROUP_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymmetricKeys:
+    """Two live keys, so that one can be replaced while the other serves."""
+
+    primary: SymmetricKey = field(repr=False)
+    secondary: SymmetricKey = field(repr=False)
+
+    @property
+    def both(self) -> tuple[SymmetricKey, SymmetricKey]:
+        return (self.primary, self.secondary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningCertificates:
+    """The CA, root or intermediate, that signs a group's leaves; a secondary one for a change of CA."""
+
+    primary: x509.Certificate
+    secondary: x509.Certificate | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThumbprintPair:
+    """One device's own certificates, by SHA-1 or SHA-256 thumbprint in hex."""
+
+    primary: str
+    secondary: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrollmentGroup:
+    """A credential that many devices share. `id` is its name. Times are unix seconds."""
+
+    id: str
+    attestation: SymmetricKeys | SigningCertificates
+    enabled: bool = True
+    auto_approve: bool = True
+    created_at: float
+    updated_at: float
+    etag: str
+
+    @classmethod
+    def new(
+        cls, group_id: str, attestation: SymmetricKeys | SigningCertificates, *, auto_approve: bool = True, now: float
+    ) -> "EnrollmentGroup":
+        return cls(
+            id=group_id, attestation=attestation, auto_approve=auto_approve, created_at=now, updated_at=now,
+            etag=secrets.token_hex(8),
+        )  # fmt: skip
+
+    def replace(self, *, now: float, **changes: Any) -> "EnrollmentGroup":
+        return dataclasses.replace(self, updated_at=now, etag=secrets.token_hex(8), **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndividualEnrollment:
+    """A credential of one device; it wins over any group. An operator made it, so it needs no approval."""
+
+    registration_id: str
+    attestation: SymmetricKeys | ThumbprintPair
+    enabled: bool = True
+    created_at: float
+    updated_at: float
+    etag: str
+
+    @classmethod
+    def new(
+        cls, registration_id: str, attestation: SymmetricKeys | ThumbprintPair, *, now: float
+    ) -> "IndividualEnrollment":
+        return cls(
+            registration_id=registration_id, attestation=attestation, created_at=now, updated_at=now,
+            etag=secrets.token_hex(8),
+        )  # fmt: skip
+
+    def replace(self, *, now: float, **changes: Any) -> "IndividualEnrollment":
+        return dataclasses.replace(self, updated_at=now, etag=secrets.token_hex(8), **changes)
+
+
+def is_group_id(text: str) -> bool:
+    """IoT Central's rule: letters, digits and `-`, at most 255."""
+    return _GROUP_ID.fullmatch(text) is not None

@@ -1,0 +1,1 @@
+"""Who is it? SAS tokens and X.509 certificates. Pure: no clock, no I/O."""

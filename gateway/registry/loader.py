@@ -1,0 +1,74 @@
+"""Look-ups by the batch: whoever asks while a query runs is answered by the next one.
+
+Ten thousand cold devices that connect at once are then tens of queries. Everybody who asks for one key in the
+meantime shares the answer.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Generic, TypeVar
+
+__all__ = ["BatchLoader"]
+
+T = TypeVar("T")
+
+_MAX_BATCH: Final = 500
+
+
+class BatchLoader(Generic[T]):
+    """`load` gets keys and returns a value for each of them; its exception goes to all who asked.
+
+    `keep` is called with each value before it is handed out; it may return a newer one.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
+        *,
+        keep: Callable[[str, T], T],
+        name: str,
+    ) -> None:
+        self._load = load
+        self._keep = keep
+        self._name = name
+        self._wanted: dict[str, asyncio.Future[T]] = {}
+        self._outdated: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    def get(self, key: str) -> "asyncio.Future[T]":
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = asyncio.get_running_loop().create_future()
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._run(), name=self._name)
+        return wanted
+
+    def outdate(self, key: str) -> None:
+        """The key's value changes just now: a query that is under way must be asked again."""
+        if key in self._wanted:
+            self._outdated.add(key)
+
+    async def drain(self) -> None:
+        """Return when nobody waits any more."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while self._wanted:
+            keys = list(self._wanted)[:_MAX_BATCH]
+            self._outdated.difference_update(keys)
+            try:
+                found = await self._load(keys)
+            except Exception as error:  # noqa: BLE001 - each of those who asked gets it
+                for key in keys:
+                    wanted = self._wanted.pop(key)
+                    if not wanted.done():
+                        wanted.set_exception(error)
+                continue
+            for key in keys:
+                if key in self._outdated:
+                    continue
+                value = self._keep(key, found[key])
+                wanted = self._wanted.pop(key)
+                if not wanted.done():
+                    wanted.set_result(value)

@@ -1,0 +1,11 @@
+"""Alembic's entry: migrations run on the connection that `gateway.registry.migrate` hands over."""
+
+from alembic import context
+
+from gateway.registry.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"], target_metadata=metadata, render_as_batch=True
+)
+with context.begin_transaction():
+    context.run_migrations()
