@@ -72,7 +72,15 @@ async def run_storm(
     Once `stop` is set no more devices are offered; those on their way are still waited for and counted.
     """
     allow_open_files(population.count + plan.connectors + _SPARE_FILES)
-    storm = _Storm(target, await _address(target), population, plan, stop or asyncio.Event())
+    tls = _tls_context(target)
+    storm = _Storm(
+        target=target,
+        address=await _address(target),
+        tls=tls,
+        population=population,
+        plan=plan,
+        stop=stop or asyncio.Event(),
+    )
     return await storm.run()
 
 
@@ -85,8 +93,10 @@ class _Storm:
 
     def __init__(
         self,
+        *,
         target: Target,
         address: tuple[str, int],
+        tls: ssl.SSLContext | None,
         population: Population,
         plan: StormPlan,
         stop: asyncio.Event,
@@ -96,7 +106,7 @@ class _Storm:
         self._population = population
         self._plan = plan
         self._stop = stop
-        self._tls = _tls_context(target)
+        self._tls = tls
         self._tally = Tally()
         self._open: set[HubSession] = set()
         self._lost = 0

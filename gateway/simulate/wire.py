@@ -80,13 +80,12 @@ def hub_username(hub: str, device_id: str, model_id: str | None) -> str:
 
 def provisioning_token(id_scope: str, device_id: str, key: SymmetricKey, expiry: int) -> str:
     """`expiry` in unix seconds."""
-    resource = quote(f"{id_scope}/registrations/{device_id}", safe="")
-    return sas.sign(resource, key, expiry, "registration")
+    return sas.sign(sas.dps_resource(id_scope, device_id), key, expiry, "registration")
 
 
 def hub_token(hub: str, device_id: str, key: SymmetricKey, expiry: int) -> str:
     """`expiry` in unix seconds."""
-    return sas.sign(quote(f"{hub}/devices/{device_id}", safe=""), key, expiry)
+    return sas.sign(sas.hub_resource(hub, device_id), key, expiry)
 
 
 def provisioning_request(device_id: str, model_id: str | None, operation_id: str | None) -> tuple[str, bytes]:

@@ -45,7 +45,7 @@ async def test_json_is_all_that_is_printed_and_the_exit_code_says_whether_all_ca
         (["-n", "1"], "error: say either --plain or --ca FILE"),
         (["-n", "1", "--plain", "--path", "dps"], "error: --path dps needs --id-scope"),
         (
-            ["-n", "1", "--plain", "--group-key", "nonsense"],
+            ["-n", "1", "--plain", "--group-key", "not base64"],
             "error: the group key: a symmetric key is standard base64",
         ),
         (["-n", "1", "--ca", "/nonexistent.pem"], "error: /nonexistent.pem: "),
