@@ -229,6 +229,7 @@ class Admission:
             device_id,
             status=Status.PROVISIONED if verified.auto_approve else Status.WAITING,
             template_id=template_id,
+            template_assigned_by="association" if template_id is not None else None,
             model_id=model_id,
             model_announced_by=announced_by.value if model_id else None,
             enrollment_group=verified.enrollment_group,
@@ -255,7 +256,6 @@ class Admission:
         template_id = await self._discover(model_id)
         return associate(
             template_id=device.template_id,
-            assigned_by=device.template_assigned_by,
             model_id=device.model_id,
             announced_model_id=model_id,
             discovered_template_id=template_id,

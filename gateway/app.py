@@ -75,7 +75,7 @@ async def open_core(
     await store.open()
     try:
         registry = Registry(store, settings.registry)
-        twins = Twins(registry, settings.twin)
+        twins = Twins(store, registry.registrar, settings.twin)
         groups = Groups(store, leaf_cache_size=settings.provisioning.verified_leaf_cache_size)
         catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
         await groups.load()

@@ -5,6 +5,7 @@ model nobody has asked for goes to the repository, once however many devices ann
 """
 
 import asyncio
+import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,10 +14,10 @@ from typing import Final
 from gateway.errors import GatewayError, TemplateError
 from gateway.log import get_logger
 from gateway.modelrepo import ModelRepository, make_repository
-from gateway.registry.store import Store
+from gateway.registry.store import Store, TemplateRecord
 from gateway.settings import ModelRepositorySettings
 from gateway.templates.dtmi import is_dtmi
-from gateway.templates.template import DeviceTemplate, build_template
+from gateway.templates.template import DeviceTemplate, Source, build_template, template_from_json
 
 __all__ = ["TemplateCatalog"]
 
@@ -48,7 +49,8 @@ class TemplateCatalog:
     async def load(self) -> None:
         """Read every template from the store. Raises `StoreError`."""
         for record in await self._store.load_templates():
-            self._templates[record.id] = DeviceTemplate.from_json(record.document, source=record.source)
+            source: Source = "repository" if record.source == "repository" else "published"
+            self._templates[record.id] = template_from_json(record.document, record.id, source=source)
 
     def get(self, template_id: str) -> DeviceTemplate | None:
         return self._templates.get(template_id)
@@ -58,7 +60,17 @@ class TemplateCatalog:
 
     async def publish(self, template: DeviceTemplate) -> None:
         """Store a template and put it in force; an earlier one of the same id is replaced. Raises `StoreError`."""
-        await self._store.save_template(template.to_record(now=self._clock()))
+        now = self._clock()
+        record = TemplateRecord(
+            id=template.id,
+            display_name=template.display_name,
+            source=template.source,
+            document=template.to_json(),
+            created_at=now,
+            updated_at=now,
+            etag=secrets.token_hex(8),
+        )
+        await self._store.save_template(record)
         self._templates[template.id] = template
         self._unknown.pop(template.id, None)
         log.info("template.published", template=template.id, source=template.source, name=template.display_name)

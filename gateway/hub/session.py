@@ -6,23 +6,27 @@ is their room.
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from gateway.admission import Admitted
+from gateway.eager import run_eagerly
+from gateway.errors import StoreError
 from gateway.hub import grammar
 from gateway.log import get_logger
 from gateway.registry.device import Device
 from gateway.registry.registry import Registry
-from gateway.registry.twins import Twin, Twins
+from gateway.registry.twins import PatchRefused, Twin, Twins
 from gateway.session import CloseReason, Link
 from gateway.telemetry.router import TelemetryRouter
 
 __all__ = ["HubSession", "Will"]
 
 log = get_logger()
+
+T = TypeVar("T")
 
 _MAX_PENDING: Final = 16
 _OK, _NO_CONTENT, _BAD_REQUEST, _TOO_MANY, _INTERNAL = 200, 204, 400, 429, 500
@@ -111,7 +115,6 @@ class HubSession:
                 pass  # nobody can have asked: direct methods are not sent yet
 
     def ended(self, reason: CloseReason) -> None:
-        self._pending = 0
         if self._will is not None and reason is not CloseReason.DISCONNECTED:
             will, self._will = self._will, None
             self._router.route(
@@ -132,8 +135,7 @@ class HubSession:
 
     def _get_twin(self, request_id: str) -> None:
         if self._take_turn(request_id):
-            future = self._twins.get(self._admitted.device_id)
-            self._when_done(future, request_id, lambda twin: self._send_twin(request_id, twin))
+            self._answer(request_id, self._twins.get(self._admitted.device_id), self._send_twin)
 
     def _send_twin(self, request_id: str, twin: Twin) -> None:
         body = {
@@ -151,14 +153,15 @@ class HubSession:
             self._respond_error(_BAD_REQUEST, request_id, 400004, "reported properties are a JSON object")
             return
         if self._take_turn(request_id):
-            future = self._twins.patch_reported(self._admitted.device_id, patch)
-            self._when_done(future, request_id, lambda outcome: self._send_patched(request_id, outcome))
+            patched = self._twins.patch_reported(self._admitted.device_id, patch)
+            self._answer(request_id, patched, self._send_patched)
 
-    def _send_patched(self, request_id: str, outcome: Any) -> None:
-        if isinstance(outcome, int):
-            self._respond(grammar.twin_response_topic(_NO_CONTENT, request_id, outcome), b"")
-        else:
-            self._respond_error(_BAD_REQUEST, request_id, 400004, str(outcome))
+    def _send_patched(self, request_id: str, outcome: int | PatchRefused) -> None:
+        match outcome:
+            case PatchRefused(problem=problem):
+                self._respond_error(_BAD_REQUEST, request_id, 400004, problem)
+            case version:
+                self._respond(grammar.twin_response_topic(_NO_CONTENT, request_id, version), b"")
 
     def _take_turn(self, request_id: str) -> bool:
         if self._pending >= _MAX_PENDING:
@@ -167,24 +170,38 @@ class HubSession:
         self._pending += 1
         return True
 
-    def _when_done(
-        self, future: "asyncio.Future[Any]", request_id: str, send: Callable[[Any], None]
+    def _answer(
+        self, request_id: str, work: Coroutine[Any, Any, T], send: Callable[[str, T], None]
     ) -> None:
-        def done(future: "asyncio.Future[Any]") -> None:
-            self._pending = max(0, self._pending - 1)
-            if future.cancelled() or not self._link.is_open:
+        """Send the outcome of `work` now if it needs nothing but memory, else when it is there."""
+        try:
+            outcome = run_eagerly(work)
+        except StoreError as error:
+            self._fail(request_id, error)
+            return
+        if not isinstance(outcome, asyncio.Future):
+            self._pending -= 1
+            send(request_id, outcome)
+            return
+
+        def done(future: "asyncio.Future[T]") -> None:
+            if future.cancelled():
                 return
             error = future.exception()
+            if not self._link.is_open:
+                return
             if error is None:
-                send(future.result())
+                self._pending -= 1
+                send(request_id, future.result())
             else:
-                log.error("store.failed", device_id=self._admitted.device_id, error=str(error))
-                self._respond_error(_INTERNAL, request_id, 500001, "the store can't answer now")
+                self._fail(request_id, error)
 
-        if future.done():
-            done(future)
-        else:
-            future.add_done_callback(done)
+        outcome.add_done_callback(done)
+
+    def _fail(self, request_id: str, error: BaseException) -> None:
+        self._pending -= 1
+        log.error("store.failed", device_id=self._admitted.device_id, error=str(error))
+        self._respond_error(_INTERNAL, request_id, 500001, "the store can't answer now")
 
     def _respond_error(self, status: int, request_id: str, code: int, message: str) -> None:
         body = orjson.dumps({"errorCode": code, "message": message})
