@@ -1,10 +1,12 @@
-"""What a simulated device measures, shaped by its model. Pure: the same device sends the same readings."""
+"""What a simulated device sends, shaped by its model. Pure: the same device sends the same readings."""
 
-import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+
+from gateway.simulate.sensors import HUMIDITY, TEMPERATURE, WORKING_SET, Curve, Sensor, sensor_for
+from gateway.templates.schema import Schema
 
 __all__ = ["Reading", "TelemetrySource", "telemetry_for"]
 
@@ -20,55 +22,43 @@ class Reading:
 TelemetrySource = Callable[[int], Reading]
 """The number of a message, from 0, → the message."""
 
-_Sensor = Callable[[int], Any]
-"""The number of a message → one value in it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """A value that swings around a middle, a little differently for each device."""
-
-    middle: float
-    swing: float
-    digits: int = 1
-
-    def sensor(self, rng: random.Random) -> _Sensor:
-        phase, period = rng.uniform(0, math.tau), rng.uniform(20, 60)
-
-        def measure(number: int) -> float:
-            wave = math.sin(phase + number * math.tau / period)
-            noise = math.sin(number * number + phase) / 20
-            return round(self.middle + self.swing * (wave + noise), self.digits)
-
-        return measure
-
-
-_Channels = Mapping[str | None, Mapping[str, _Curve]]
-"""Component → name → what it measures. A device's messages go round its channels."""
-
-_TEMPERATURE: Final = _Curve(22, 4)
-_HUMIDITY: Final = _Curve(55, 15)
-
-_KNOWN_MODELS: Final[Mapping[str, _Channels]] = {
+_KNOWN_MODELS: Final[Mapping[str, Mapping[str | None, Mapping[str, Curve]]]] = {
     # Two models that Microsoft's samples made known; their versions differ in properties only.
-    "dtmi:com:example:Thermostat": {None: {"temperature": _TEMPERATURE}},
+    "dtmi:com:example:Thermostat": {None: {"temperature": TEMPERATURE}},
     "dtmi:com:example:TemperatureController": {
-        None: {"workingSet": _Curve(48, 6)},
-        "thermostat1": {"temperature": _TEMPERATURE},
-        "thermostat2": {"temperature": _TEMPERATURE},
+        None: {"workingSet": WORKING_SET},
+        "thermostat1": {"temperature": TEMPERATURE},
+        "thermostat2": {"temperature": TEMPERATURE},
     },
 }
-_ANY_MODEL: Final[_Channels] = {None: {"temperature": _TEMPERATURE, "humidity": _HUMIDITY}}
+_ANY_MODEL: Final = {None: {"temperature": TEMPERATURE, "humidity": HUMIDITY}}
 
 
-def telemetry_for(model_id: str | None, device_id: str) -> TelemetrySource:
-    """What that device sends. A model that is not known here sends temperature and humidity."""
-    family = (model_id or "").partition(";")[0]
+def telemetry_for(
+    model_id: str | None,
+    device_id: str,
+    *,
+    schemas: Mapping[str | None, Mapping[str, Schema]] | None = None,
+) -> TelemetrySource:
+    """What that device sends; its messages go round the components of its model that have telemetry.
+
+    `schemas` is the model's telemetry, component (None: the device itself) → name → schema. Without it two
+    well-known models are known by heart, and any other sends temperature and humidity.
+    """
     rng = random.Random(device_id)  # noqa: S311 - readings, not secrets
-    channels = [
-        (component, {name: curve.sensor(rng) for name, curve in curves.items()})
-        for component, curves in _KNOWN_MODELS.get(family, _ANY_MODEL).items()
-    ]
+    channels: list[tuple[str | None, dict[str, Sensor]]]
+    if schemas is not None:
+        channels = [
+            (component, {name: sensor_for(name, schema, rng) for name, schema in fields.items()})
+            for component, fields in schemas.items()
+            if fields
+        ] or [(None, {})]
+    else:
+        curves = _KNOWN_MODELS.get((model_id or "").partition(";")[0], _ANY_MODEL)
+        channels = [
+            (component, {name: curve.sensor(rng) for name, curve in fields.items()})
+            for component, fields in curves.items()
+        ]
 
     def read(number: int) -> Reading:
         component, sensors = channels[number % len(channels)]
