@@ -112,10 +112,13 @@ def _primitive(name: str, kind: str, rng: random.Random) -> Sensor:
             return lambda number: f"{name} {number}"
         case "duration":
             return lambda number: f"PT{number}S"
+        case "scaledDecimal":
+            measure = _ANY_NUMBER.sensor(rng)
+            return lambda number: {"scale": 0, "value": str(round(measure(number)))}
         case "uuid":
             identifier = str(uuid.UUID(int=rng.getrandbits(128), version=4))
             return lambda _: identifier
         case "bytes":
             return lambda number: base64.b64encode(f"{name} {number}".encode()).decode()
-        case _:  # double, float, decimal, scaledDecimal
+        case _:  # double, float, decimal
             return _BY_NAME.get(name.lower(), _ANY_NUMBER).sensor(rng)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.simulate.sensors import HUMIDITY, TEMPERATURE, WORKING_SET, Curve, Sensor, sensor_for
-from gateway.templates.schema import Schema
+from gateway.templates.template import Capabilities, DeviceTemplate
 
 __all__ = ["Reading", "TelemetrySource", "telemetry_for"]
 
@@ -35,23 +35,20 @@ _ANY_MODEL: Final = {None: {"temperature": TEMPERATURE, "humidity": HUMIDITY}}
 
 
 def telemetry_for(
-    model_id: str | None,
-    device_id: str,
-    *,
-    schemas: Mapping[str | None, Mapping[str, Schema]] | None = None,
+    model_id: str | None, device_id: str, template: DeviceTemplate | None = None
 ) -> TelemetrySource:
     """What that device sends; its messages go round the components of its model that have telemetry.
 
-    `schemas` is the model's telemetry, component (None: the device itself) → name → schema. Without it two
-    well-known models are known by heart, and any other sends temperature and humidity.
+    Without a template two well-known models are known by heart, and any other sends temperature and humidity.
     """
     rng = random.Random(device_id)  # noqa: S311 - readings, not secrets
     channels: list[tuple[str | None, dict[str, Sensor]]]
-    if schemas is not None:
+    if template is not None:
+        parts: list[tuple[str | None, Capabilities]] = [(None, template.root), *template.components.items()]
         channels = [
-            (component, {name: sensor_for(name, schema, rng) for name, schema in fields.items()})
-            for component, fields in schemas.items()
-            if fields
+            (component, {name: sensor_for(name, schema, rng) for name, schema in part.telemetry.items()})
+            for component, part in parts
+            if part.telemetry
         ] or [(None, {})]
     else:
         curves = _KNOWN_MODELS.get((model_id or "").partition(";")[0], _ANY_MODEL)

@@ -1,19 +1,14 @@
 """What simulated devices measure."""
 
 import json
+from typing import Any
 
 import pytest
 
 from gateway.simulate.telemetry import telemetry_for
-from gateway.templates.schema import (
-    GEOSPATIAL,
-    PRIMITIVES,
-    Array,
-    EnumSchema,
-    MapSchema,
-    ObjectSchema,
-    Primitive,
-)
+from gateway.telemetry.validation import Validator
+from gateway.templates.schema import GEOSPATIAL, PRIMITIVES
+from gateway.templates.template import build_template
 
 
 def test_a_device_sends_the_same_readings_each_time_and_others_than_its_neighbour() -> None:
@@ -49,45 +44,80 @@ def test_a_temperature_is_one_that_a_person_believes() -> None:
     assert 24 < max(values) < 30
 
 
-def test_a_device_of_a_model_with_schemas_sends_what_they_ask_for() -> None:
-    source = telemetry_for(
-        "dtmi:com:example:Pump;1",
-        "d-1",
-        schemas={
-            None: {},
-            "motor": {
-                "temperature": Primitive("double"),
-                "starts": Primitive("integer"),
-                "running": Primitive("boolean"),
-                "state": EnumSchema(frozenset({"idle", "busy"})),
-                "place": Primitive("point"),
-                "axes": Array(Primitive("float")),
-                "limits": ObjectSchema({"low": Primitive("long"), "since": Primitive("dateTime")}),
-                "by_phase": MapSchema(Primitive("double")),
+def model(*contents: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "@context": "dtmi:dtdl:context;4",
+        "@id": "dtmi:com:example:Pump;1",
+        "@type": "Interface",
+        "contents": list(contents),
+    }
+
+
+def telemetry(name: str, schema: object) -> dict[str, Any]:
+    return {"@type": "Telemetry", "name": name, "schema": schema}
+
+
+MOTOR = {
+    **model(
+        telemetry("temperature", "double"),
+        telemetry("starts", "integer"),
+        telemetry(
+            "state",
+            {
+                "@type": "Enum",
+                "valueSchema": "string",
+                "enumValues": [{"name": n, "enumValue": n} for n in ("idle", "busy")],
             },
-            "log": {"line": Primitive("string")},
-        },
+        ),
+        telemetry("axes", {"@type": "Array", "elementSchema": "float"}),
+        telemetry(
+            "limits",
+            {
+                "@type": "Object",
+                "fields": [{"name": "low", "schema": "long"}, {"name": "since", "schema": "dateTime"}],
+            },
+        ),
+        telemetry(
+            "by_phase",
+            {
+                "@type": "Map",
+                "mapKey": {"name": "phase", "schema": "string"},
+                "mapValue": {"name": "amps", "schema": "double"},
+            },
+        ),
+    ),
+    "@id": "dtmi:com:example:Motor;1",
+}
+
+
+def test_a_device_of_a_template_sends_what_its_parts_ask_for() -> None:
+    pump = model(
+        {"@type": "Component", "name": "motor", "schema": "dtmi:com:example:Motor;1"},
+        {"@type": "Component", "name": "spare", "schema": "dtmi:com:example:Motor;1"},
     )
+    template = build_template([pump, MOTOR], "dtmi:com:example:Pump;1")
+    source = telemetry_for(template.model_id, "d-1", template)
     first, second = source(0), source(1)
-    assert (first.component, second.component) == ("motor", "log")
+    assert (first.component, second.component) == ("motor", "spare"), "the pump itself has no telemetry"
     assert 15 < first.body["temperature"] < 30
-    assert isinstance(first.body["starts"], int)
-    assert first.body["running"] is True
-    assert first.body["state"] in {"idle", "busy"}
-    assert first.body["place"]["type"] == "Point"
-    assert len(first.body["axes"]) == 2
     assert first.body["limits"]["since"] == "2026-01-01T00:00:00Z"
-    assert isinstance(first.body["by_phase"]["entry"], float)
-    assert second.body == {"line": "line 1"}
+    validator = Validator(template, max_issues=10)
+    for number in range(50):
+        reading = source(number)
+        assert validator.check(reading.component, reading.body).issues == ()
 
 
 @pytest.mark.parametrize("kind", sorted(PRIMITIVES | GEOSPATIAL))
-def test_every_primitive_has_a_value_that_json_can_carry(kind: str) -> None:
-    source = telemetry_for(None, "d-1", schemas={None: {"x": Primitive(kind)}})
-    body = source(3).body
-    assert json.loads(json.dumps(body)) == body
-    assert body["x"] is not None
+def test_every_schema_of_dtdl_gets_a_value_that_is_valid(kind: str) -> None:
+    template = build_template(model(telemetry("x", kind)), "dtmi:com:example:Pump;1")
+    source = telemetry_for(template.model_id, "d-1", template)
+    validator = Validator(template, max_issues=10)
+    for number in range(20):
+        body = json.loads(json.dumps(source(number).body))
+        assert body.keys() == {"x"}
+        assert validator.check(None, body).issues == ()
 
 
-def test_a_model_without_telemetry_sends_empty_messages() -> None:
-    assert telemetry_for("dtmi:com:example:Mute;1", "d-1", schemas={None: {}})(0).body == {}
+def test_a_device_of_a_template_without_telemetry_sends_empty_messages() -> None:
+    template = build_template(model(), "dtmi:com:example:Pump;1")
+    assert telemetry_for(template.model_id, "d-1", template)(0).body == {}
