@@ -109,7 +109,11 @@ class Admission:
                 return enrolled
             device = enrolled
         return Admitted(
-            dialect=dialect, device_id=device_id, verified=verified, device=device, expires_at=verified.expires_at
+            dialect=dialect,
+            device_id=device_id,
+            verified=verified,
+            device=device,
+            expires_at=verified.expires_at,
         )
 
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
@@ -141,7 +145,10 @@ class Admission:
                     return Refused(Reason.MODULE_UNSUPPORTED, f"module {login.module_id[:64]!r}")
         device_id = _claimed_id(login)
         if device_id != request.client_id:
-            return Refused(Reason.CLIENT_ID_MISMATCH, f"client id {request.client_id[:64]!r}, user name {device_id[:64]!r}")
+            return Refused(
+                Reason.CLIENT_ID_MISMATCH,
+                f"client id {request.client_id[:64]!r}, user name {device_id[:64]!r}",
+            )
         if not is_device_id(device_id, extended=self._extended_ids):
             return Refused(Reason.CLIENT_ID_INVALID)
         return login
@@ -313,4 +320,6 @@ def _log_association(device: Device) -> None:
     if device.template_id is None:
         log.warning("template.missing", device_id=device.id, model_id=device.model_id)
     else:
-        log.info("template.associated", device_id=device.id, template=device.template_id, model_id=device.model_id)
+        log.info(
+            "template.associated", device_id=device.id, template=device.template_id, model_id=device.model_id
+        )

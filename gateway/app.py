@@ -48,6 +48,7 @@ __all__ = ["Core", "Gateway", "open_core", "serve"]
 log = get_logger()
 
 _TICK_S = 1.0
+_CLOSING_POLL_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +152,7 @@ class Gateway:
                 self._on_failure(error)
             else:
                 ready.set_exception(error)
-        except* Exception as group:
+        except* Exception as group:  # a fault of ours: said in one line, then everything ends in order
             error = GatewayError(f"unexpected: {_first(group)!r}")
             if ready.done():
                 self._on_failure(error)
@@ -192,7 +193,10 @@ class Gateway:
         settings = self._settings
 
         def make_session(
-            connection: Connection, admitted: Admitted, connect: mqtt.Connect, remembered: dict[str, int] | None
+            connection: Connection,
+            admitted: Admitted,
+            connect: mqtt.Connect,
+            remembered: dict[str, int] | None,
         ) -> Session:
             if admitted.dialect is Dialect.DPS:
                 return DpsSession(
@@ -245,7 +249,7 @@ class Gateway:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.devices.shutdown_timeout_s):
                 while edge.connections:
-                    await asyncio.sleep(0.01)
+                    await asyncio.sleep(_CLOSING_POLL_S)  # noqa: ASYNC110 - once, at the very end
 
 
 def _make_listeners(edge: Edge, settings: Settings) -> "list[DeviceListener]":
@@ -278,10 +282,10 @@ def serve(config_path: Path) -> int:
     config = load_config_file(config_path)
     logging_setup.configure(settings.log)
     try:
-        from uvloop import run  # noqa: PLC0415 - absent on some platforms
+        import uvloop  # noqa: PLC0415 - absent on some platforms
     except ImportError:
-        from asyncio import run  # noqa: PLC0415
-    return run(_serve_broker(config, config_path))
+        return asyncio.run(_serve_broker(config, config_path))
+    return uvloop.run(_serve_broker(config, config_path))
 
 
 async def _serve_broker(config: dict[str, Any], config_path: Path) -> int:
@@ -317,4 +321,6 @@ def _broker_failure(error: Exception, config_path: Path) -> GatewayError:
             f"applications can't be served: {cause.strerror or cause}".lower(),
             hint="another program listens there: stop it, or change `listeners.default.bind`",
         )
-    return SettingsError(f"{config_path}: amqtt can't start: {' '.join(str(cause).split()) or type(cause).__name__}")
+    return SettingsError(
+        f"{config_path}: amqtt can't start: {' '.join(str(cause).split()) or type(cause).__name__}"
+    )

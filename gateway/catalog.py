@@ -73,9 +73,11 @@ class TemplateCatalog:
         await self._store.save_template(record)
         self._templates[template.id] = template
         self._unknown.pop(template.id, None)
-        log.info("template.published", template=template.id, source=template.source, name=template.display_name)
+        log.info(
+            "template.published", template=template.id, source=template.source, name=template.display_name
+        )
 
-    def discover(self, model_id: str) -> "DeviceTemplate | None | asyncio.Future[DeviceTemplate | None]":
+    def discover(self, model_id: str) -> "DeviceTemplate | asyncio.Future[DeviceTemplate | None] | None":
         """The template of a model: published, else generated from the repository, else None (Unassociated)."""
         template = self._templates.get(model_id)
         if template is not None or self._repository is None or not is_dtmi(model_id):

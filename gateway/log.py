@@ -23,7 +23,17 @@ __all__ = ["configure", "get_logger", "redact", "report_failure"]
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SECRET_KEYS: Final = frozenset(
-    {"password", "token", "key", "primary_key", "secondary_key", "secret", "sig", "signature", "authorization"}
+    {
+        "password",
+        "token",
+        "key",
+        "primary_key",
+        "secondary_key",
+        "secret",
+        "sig",
+        "signature",
+        "authorization",
+    }
 )
 _SIGNATURE: Final = re.compile(r"(sig=)[^&\s'\"]+")
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}

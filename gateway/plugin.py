@@ -54,7 +54,9 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
     async def on_broker_post_start(self) -> None:
         context = self.context
         assert isinstance(context, BrokerContext)  # noqa: S101
-        sink = AmqttSink(context, self.applications, max_backlog=self.settings.telemetry.max_subscriber_backlog)
+        sink = AmqttSink(
+            context, self.applications, max_backlog=self.settings.telemetry.max_subscriber_backlog
+        )
         self.gateway = Gateway(self.settings, sinks=(sink,), on_failure=self._fail)
         try:
             await self.gateway.start()
@@ -102,5 +104,3 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         if not allowed:
             log.warning("application.denied", application=name, action=str(action), topic=topic)
         return allowed
-
-

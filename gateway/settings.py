@@ -87,36 +87,36 @@ class DeviceSettings(_Section):
     """A listener without TLS. Loopback only: for benchmarks and for a TLS terminator on the same host."""
     minimum_tls_version: Literal["1.2", "1.3"] = "1.2"
     """Microsoft's Python SDK speaks nothing newer than 1.2."""
-    connect_timeout_s: int = Field(10, ge=1, le=300)
+    connect_timeout_s: int = Field(default=10, ge=1, le=300)
     """From accept to CONNECT, TLS handshake included."""
-    max_connections: int = Field(50_000, ge=1)
-    accept_backlog: int = Field(2048, ge=1)
-    max_connect_packet_bytes: int = Field(16 * _KIB, ge=256)
-    max_packet_bytes: int = Field(264 * _KIB, ge=_KIB)
+    max_connections: int = Field(default=50_000, ge=1)
+    accept_backlog: int = Field(default=2048, ge=1)
+    max_connect_packet_bytes: int = Field(default=16 * _KIB, ge=256)
+    max_packet_bytes: int = Field(default=264 * _KIB, ge=_KIB)
     """Telemetry is at most 256 KiB (IoT Hub's quota); topic and header come on top."""
-    max_keep_alive_s: int = Field(1767, ge=1, le=65535)
+    max_keep_alive_s: int = Field(default=1767, ge=1, le=65535)
     """A connection that sends nothing for longer is closed, whatever keep-alive it asked for."""
-    max_inflight: int = Field(16, ge=1, le=1000)
+    max_inflight: int = Field(default=16, ge=1, le=1000)
     """QoS 1 messages on their way to one device and not yet acknowledged."""
-    max_send_buffer_bytes: int = Field(512 * _KIB, ge=_KIB)
+    max_send_buffer_bytes: int = Field(default=512 * _KIB, ge=_KIB)
     """A device that lets more than this pile up is disconnected."""
-    max_subscriptions: int = Field(8, ge=5)
+    max_subscriptions: int = Field(default=8, ge=5)
     """IoT Hub documents five topic filters for a device."""
-    max_offline_sessions: int = Field(50_000, ge=0)
+    max_offline_sessions: int = Field(default=50_000, ge=0)
     """Sessions with clean_session=0 whose subscriptions are remembered while the device is away."""
-    shutdown_timeout_s: int = Field(10, ge=1)
+    shutdown_timeout_s: int = Field(default=10, ge=1)
 
 
 class ProvisioningSettings(_Section):
     """Tokens, ids, and the provisioning dialect."""
 
-    token_leeway_s: int = Field(0, ge=0, le=900)
+    token_leeway_s: int = Field(default=0, ge=0, le=900)
     """A token is still good for this long after its expiry, for devices whose clocks are late."""
     extended_device_ids: bool = False
     """Also allow `.`, `_` and `:` inside device ids, as DPS does and IoT Central does not."""
-    approval_retry_after_s: int = Field(30, ge=1, le=3600)
+    approval_retry_after_s: int = Field(default=30, ge=1, le=3600)
     """How long a device that waits for approval is asked to wait before it asks again."""
-    verified_leaf_cache_size: int = Field(20_000, ge=0)
+    verified_leaf_cache_size: int = Field(default=20_000, ge=0)
 
 
 class TelemetrySettings(_Section):
@@ -126,10 +126,10 @@ class TelemetrySettings(_Section):
     component_topic: str = "telemetry/{template}/{device}/{component}"
     unassociated_topic: str = "telemetry/_unassociated/{device}"
     dead_letter_topic: str = "deadletter/{template}/{device}"
-    max_properties: int = Field(100, ge=1)
-    max_issues: int = Field(20, ge=1)
+    max_properties: int = Field(default=100, ge=1)
+    max_issues: int = Field(default=20, ge=1)
     """A message with more validation issues than this has the rest counted, not listed."""
-    max_subscriber_backlog: int = Field(1000, ge=1)
+    max_subscriber_backlog: int = Field(default=1000, ge=1)
     """Messages waiting for one application; more are dropped and counted."""
 
     @field_validator("topic", "component_topic", "unassociated_topic", "dead_letter_topic")
@@ -143,7 +143,9 @@ class TelemetrySettings(_Section):
         }[info.field_name]
         names = set(re.findall(r"\{([^{}]*)\}", value))
         if names - allowed:
-            raise ValueError(f"unknown placeholder {{{min(names - allowed)}}}; known: {', '.join(sorted(allowed))}")
+            raise ValueError(
+                f"unknown placeholder {{{min(names - allowed)}}}; known: {', '.join(sorted(allowed))}"
+            )
         if "device" not in names:
             raise ValueError("the placeholder {device} is missing")
         plain = re.sub(r"\{[^{}]*\}", "x", value)
@@ -155,9 +157,9 @@ class TelemetrySettings(_Section):
 class TwinSettings(_Section):
     """Bounds of a device's twin (IoT Hub's quotas: 32 KB reported, 32 KB desired, depth 10)."""
 
-    max_reported_bytes: int = Field(32 * _KIB, ge=256)
-    max_depth: int = Field(10, ge=1, le=50)
-    cache_size: int = Field(20_000, ge=1)
+    max_reported_bytes: int = Field(default=32 * _KIB, ge=256)
+    max_depth: int = Field(default=10, ge=1, le=50)
+    cache_size: int = Field(default=20_000, ge=1)
 
 
 class ModelRepositorySettings(_Section):
@@ -167,9 +169,9 @@ class ModelRepositorySettings(_Section):
     """A checkout in the layout of github.com/Azure/iot-plugandplay-models (`dtmi/com/…/name-1.json`)."""
     url: str | None = None
     """The same layout over HTTPS, `https://devicemodels.azure.com` for example."""
-    timeout_s: float = Field(5.0, gt=0, le=60)
-    max_document_bytes: int = Field(1024 * _KIB, ge=_KIB)
-    retry_after_s: int = Field(300, ge=1)
+    timeout_s: float = Field(default=5.0, gt=0, le=60)
+    max_document_bytes: int = Field(default=1024 * _KIB, ge=_KIB)
+    retry_after_s: int = Field(default=300, ge=1)
     """A model that was not found is looked for again after this long."""
 
     @field_validator("url")
@@ -185,11 +187,11 @@ class RegistrySettings(_Section):
 
     url: str | None = None
     """An SQLAlchemy URL; the default is SQLite in `state_dir`."""
-    cache_size: int = Field(100_000, ge=100)
+    cache_size: int = Field(default=100_000, ge=100)
     """Devices held in memory; about 1 KB each."""
-    max_batch: int = Field(500, ge=1)
+    max_batch: int = Field(default=500, ge=1)
     """Rows in one commit."""
-    max_queue: int = Field(20_000, ge=1)
+    max_queue: int = Field(default=20_000, ge=1)
     """Changes waiting for a commit; more are answered "server unavailable"."""
 
 
@@ -296,7 +298,9 @@ def load_config_file(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise SettingsError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}") from None
+        raise SettingsError(
+            f"{path}{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}"
+        ) from None
     if not isinstance(document, dict):
         raise SettingsError(f"{path}: expected an amqtt configuration with listeners and plugins")
     return document
@@ -306,7 +310,11 @@ def load_settings(path: Path) -> Settings:
     """The gateway's settings from an amqtt configuration file. Raises `SettingsError`."""
     plugins = load_config_file(path).get("plugins")
     if isinstance(plugins, list):
-        plugins = {k: v for entry in plugins for k, v in (entry.items() if isinstance(entry, dict) else [(entry, {})])}
+        plugins = {
+            k: v
+            for entry in plugins
+            for k, v in (entry.items() if isinstance(entry, dict) else [(entry, {})])
+        }
     if not isinstance(plugins, dict) or PLUGIN_PATH not in plugins:
         raise SettingsError(f"{path}: the plugin {PLUGIN_PATH} is not configured under `plugins`")
     return parse_settings(plugins[PLUGIN_PATH] or {}, source=str(path))

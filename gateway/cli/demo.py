@@ -157,7 +157,8 @@ A device of your own (any Microsoft device SDK; MQTT over TLS):
     or simulated        gateway simulate -n 10 --model '{_THERMOSTAT}' -c {self._config}
 
 A subscriber of your own (any MQTT client; mosquitto_sub, for example):
-    mosquitto_sub -p {setup["appPort"]} -u {setup["appUsername"]} -P "$(cat {directory / "app.password"})" -t 'telemetry/#' -v
+    mosquitto_sub -p {setup["appPort"]} -u {setup["appUsername"]} \\
+        -P "$(cat {directory / "app.password"})" -t 'telemetry/#' -v
 
 What has been refused, and why, is in the log as connect.refused.
 """

@@ -67,7 +67,13 @@ class DpsSession:
             self._granted_qos = None
 
     def publish_received(
-        self, topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int | None  # noqa: ARG002
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        packet_id: int | None,
     ) -> None:
         request = grammar.parse_request(topic)
         if request is None:
@@ -119,7 +125,10 @@ class DpsSession:
         match outcome:
             case Device():
                 log.info(
-                    "registration.assigned", device_id=outcome.id, template=outcome.template_id, hub=self._hub_host
+                    "registration.assigned",
+                    device_id=outcome.id,
+                    template=outcome.template_id,
+                    hub=self._hub_host,
                 )
                 body = grammar.success_body(
                     operation_id=operation_id,
@@ -152,7 +161,10 @@ class DpsSession:
 
     def _fail(self, request_id: str, error: str) -> None:
         log.error(
-            "registration.failed", device_id=self._admitted.device_id, reason=Reason.STORE_UNAVAILABLE, error=error
+            "registration.failed",
+            device_id=self._admitted.device_id,
+            reason=Reason.STORE_UNAVAILABLE,
+            error=error,
         )
         self._send_error(request_id, 500001, "Internal error", retry_after_s=_RETRY_AFTER_FAULT_S)
 

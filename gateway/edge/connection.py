@@ -6,6 +6,7 @@ registrar, the connection pauses reading and goes on in the future's callback.
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,13 @@ log = get_logger()
 
 _connection_ids = itertools.count(1)
 
+_ORDINARY: Final = frozenset(
+    {
+        CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.KEEP_ALIVE_EXPIRED, CloseReason.TOKEN_EXPIRED,
+        CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
+    }
+)  # fmt: skip
+"""Ends that a healthy fleet sees every day."""
 _LINGER_S: Final = 5.0
 """How long a closed connection may take to send what it holds."""
 
@@ -125,7 +133,9 @@ class Connection(asyncio.Protocol):
         self._certificate = certificate
 
     def tls_failed(self, detail: str) -> None:
-        self._end(CloseReason.TLS_FAILED if self._tls is None else CloseReason.CONNECTION_LOST, detail, abort=True)
+        self._end(
+            CloseReason.TLS_FAILED if self._tls is None else CloseReason.CONNECTION_LOST, detail, abort=True
+        )
 
     def data_received(self, data: bytes) -> None:
         if self._close_reason is not None:
@@ -134,7 +144,7 @@ class Connection(asyncio.Protocol):
         self._last_heard = self._edge.monotonic()
         for event in self._mqtt.receive_data(data):
             self._handle(event)
-            if self._close_reason is not None:
+            if self._has_ended():
                 return
 
     def eof_received(self) -> bool | None:
@@ -172,6 +182,9 @@ class Connection(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._close_reason is None
 
+    def _has_ended(self) -> bool:
+        return self._close_reason is not None
+
     def publish(self, topic: str, payload: bytes, qos: int) -> bool:
         if self._close_reason is not None:
             return False
@@ -192,7 +205,7 @@ class Connection(asyncio.Protocol):
 
     # MQTT events
 
-    def _handle(self, event: mqtt.Event) -> None:
+    def _handle(self, event: mqtt.Event) -> None:  # noqa: C901, PLR0912 - one arm per kind of packet
         match event:
             case mqtt.Publish():
                 self._messages_in += 1
@@ -284,11 +297,10 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, type(error).__name__))
         else:
             self._decided(future.result())
-        if self._close_reason is None:
-            # Packets that came with the CONNECT were held by the state machine; then the socket speaks again.
-            self.data_received(b"")
-            if self._close_reason is None:
-                self._channel.resume_reading()
+        # Packets that came with the CONNECT were held by the state machine; then the socket speaks again.
+        self.data_received(b"")
+        if not self._has_ended():
+            self._channel.resume_reading()
 
     def _decided(self, outcome: Admitted | Refused) -> None:
         if isinstance(outcome, Refused):
@@ -373,14 +385,13 @@ class Connection(asyncio.Protocol):
 
     def _end_session(self, reason: CloseReason, detail: str) -> None:
         edge, session, admitted = self._edge, self._opened_session, self._accepted
-        taken_over = reason is CloseReason.TAKEN_OVER
         edge.sessions.leave(self)
         session.ended(reason)
         subscriptions = getattr(session, "subscriptions", None)
         if subscriptions and not self._clean_session:
             edge.sessions.keep_subscriptions(admitted.device_id, subscriptions)
         log.log(
-            20 if reason is CloseReason.DISCONNECTED or taken_over else 30,
+            logging.INFO if reason in _ORDINARY else logging.WARNING,
             "session.closed", device_id=admitted.device_id, dialect=admitted.dialect, reason=reason, detail=detail,
             duration_s=round(edge.monotonic() - self._opened_at, 3), messages_in=self._messages_in,
             messages_out=self._messages_out, bytes_in=self._bytes_in, bytes_out=self._bytes_out, peer=self.peer,

@@ -46,8 +46,15 @@ class DeviceListener:
                 reuse_address=True,
             )
         except OSError as error:
-            raise StartError(f"devices can't be served on {self._bind}: {_why(error)}", hint=_hint(error)) from None
-        log.info("listener.opened", listener="devices", bind=f"{self._bind.host}:{self.port}", tls=self._context is not None)
+            raise StartError(
+                f"devices can't be served on {self._bind}: {_why(error)}", hint=_hint(error)
+            ) from None
+        log.info(
+            "listener.opened",
+            listener="devices",
+            bind=f"{self._bind.host}:{self.port}",
+            tls=self._context is not None,
+        )
 
     async def close(self) -> None:
         """Stop listening; live connections go on."""
@@ -95,5 +102,3 @@ def _hint(error: OSError) -> str:
             return "ports below 1024 need the right to bind them"
         case _:
             return ""
-
-

@@ -70,7 +70,11 @@ class SessionTable:
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         """Close a device's sessions of both dialects. Returns how many there were."""
         self._offline.pop(device_id, None)
-        found = [self._live[key] for key in ((Dialect.HUB, device_id), (Dialect.DPS, device_id)) if key in self._live]
+        found = [
+            self._live[key]
+            for key in ((Dialect.HUB, device_id), (Dialect.DPS, device_id))
+            if key in self._live
+        ]
         for session in found:
             session.close(reason)
         return len(found)

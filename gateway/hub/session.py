@@ -75,7 +75,9 @@ class HubSession:
             if topic.startswith(self._telemetry_prefix):
                 self._will = Will(topic[len(self._telemetry_prefix) :], payload, qos)
             else:
-                log.warning("telemetry.dropped", device_id=admitted.device_id, cause="will_topic_unknown", count=1)
+                log.warning(
+                    "telemetry.dropped", device_id=admitted.device_id, cause="will_topic_unknown", count=1
+                )
 
     @property
     def subscriptions(self) -> dict[str, int]:
@@ -170,9 +172,7 @@ class HubSession:
         self._pending += 1
         return True
 
-    def _answer(
-        self, request_id: str, work: Coroutine[Any, Any, T], send: Callable[[str, T], None]
-    ) -> None:
+    def _answer(self, request_id: str, work: Coroutine[Any, Any, T], send: Callable[[str, T], None]) -> None:
         """Send the outcome of `work` now if it needs nothing but memory, else when it is there."""
         try:
             outcome = run_eagerly(work)
@@ -211,5 +211,3 @@ class HubSession:
         qos = self._subscriptions.get(grammar.TWIN_RESPONSE_FILTER)
         if qos is not None:
             self._link.publish(topic, body, qos)
-
-

@@ -120,7 +120,9 @@ class TelemetryRouter:
             enqueued_at=now,
             body=body,
         )
-        rendered = render(message, self._validate(sender.template_id, component, body.value, is_json=body.is_json))
+        rendered = render(
+            message, self._validate(sender.template_id, component, body.value, is_json=body.is_json)
+        )
         self.routed += 1
         self._hand_over(self._topic(sender, component), rendered, qos)
 
@@ -164,13 +166,26 @@ class TelemetryRouter:
         return validator
 
     def _bury(
-        self, reason: DeadLetter, detail: str, sender: Sender, bag: str, payload: bytes, *, qos: int, now: float
+        self,
+        reason: DeadLetter,
+        detail: str,
+        sender: Sender,
+        bag: str,
+        payload: bytes,
+        *,
+        qos: int,
+        now: float,
     ) -> None:
         self.dead_lettered += 1
         topic = self._settings.dead_letter_topic.replace("{template}", sender.template_id or UNASSOCIATED)
         topic = topic.replace("{device}", sender.id)
         log.warning(
-            "telemetry.dead_lettered", device_id=sender.id, reason=reason, detail=detail, topic=topic, bytes=len(payload)
+            "telemetry.dead_lettered",
+            device_id=sender.id,
+            reason=reason,
+            detail=detail,
+            topic=topic,
+            bytes=len(payload),
         )
         letter = render_dead_letter(
             reason,

@@ -63,12 +63,15 @@ async def test_a_device_with_a_certificate_from_an_intermediate_provisions(
     gateway: GatewayProcess, device: Device, tmp_path: Path
 ) -> None:
     ca = pki.load_ca(
-        Path(gateway.setup["caCertificate"]).read_bytes(), Path(gateway.setup["caCertificate"]).with_suffix(".key").read_bytes()
+        Path(gateway.setup["caCertificate"]).read_bytes(),
+        Path(gateway.setup["caCertificate"]).with_suffix(".key").read_bytes(),
     )
     intermediate = pki.create_intermediate(ca, "Factory 7")
     leaf = pki.issue_device(intermediate, "sdk-x509-1")
     certificate_file, key_file = write(leaf, tmp_path)
-    certificate_file.write_bytes(leaf.certificate_pem + intermediate.certificate_pem)  # the chain, as OEMs flash it
+    certificate_file.write_bytes(
+        leaf.certificate_pem + intermediate.certificate_pem
+    )  # the chain, as OEMs flash it
     async with Subscriber(gateway.setup, "telemetry/#") as application:
         seen = await asyncio.to_thread(
             device, id="sdk-x509-1", certificate_file=certificate_file, key_file=key_file, model=THERMOSTAT,
@@ -113,7 +116,9 @@ async def test_a_device_with_a_brand_new_model_is_unassociated_and_heard_all_the
     assert gateway.json("device", "show", "sdk-new-1")["template"] is None
 
 
-async def test_a_device_may_skip_provisioning_on_its_first_connect(gateway: GatewayProcess, device: Device) -> None:
+async def test_a_device_may_skip_provisioning_on_its_first_connect(
+    gateway: GatewayProcess, device: Device
+) -> None:
     seen = await asyncio.to_thread(
         device, id="sdk-direct-1", key=device_key(gateway, "sdk-direct-1"), model=THERMOSTAT, provision=False
     )
@@ -122,7 +127,9 @@ async def test_a_device_may_skip_provisioning_on_its_first_connect(gateway: Gate
     assert (shown["status"], shown["template"]) == ("provisioned", THERMOSTAT)
 
 
-async def test_central_s_own_client_library_connects_and_sends(gateway: GatewayProcess, device: Device) -> None:
+async def test_central_s_own_client_library_connects_and_sends(
+    gateway: GatewayProcess, device: Device
+) -> None:
     async with Subscriber(gateway.setup, "telemetry/#") as application:
         seen = await asyncio.to_thread(
             device, "iotc_device.py", id="iotc-1", key=device_key(gateway, "iotc-1"), model=THERMOSTAT,
@@ -162,10 +169,14 @@ def test_a_device_of_a_disabled_group_is_refused(gateway: GatewayProcess, device
     refused(gateway, seen, "sdk-retired-1", "enrollment_group_disabled")
 
 
-def test_a_certificate_for_another_name_is_refused(gateway: GatewayProcess, device: Device, tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_is_refused(
+    gateway: GatewayProcess, device: Device, tmp_path: Path
+) -> None:
     gateway.cli("device", "issue-cert", "sdk-somebody", "--out", tmp_path)
     seen = device(
-        id="sdk-else-1", certificate_file=tmp_path / "sdk-somebody.crt", key_file=tmp_path / "sdk-somebody.key"
+        id="sdk-else-1",
+        certificate_file=tmp_path / "sdk-somebody.crt",
+        key_file=tmp_path / "sdk-somebody.key",
     )
     refused(gateway, seen, "sdk-else-1", "certificate_name_mismatch")
 

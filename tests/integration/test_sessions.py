@@ -32,7 +32,9 @@ def test_a_newer_connection_of_the_same_device_takes_over(gateway: GatewayProces
 
 def test_provisioning_again_leaves_the_hub_session_of_the_device_alone(fleet: Fleet) -> None:
     with fleet.hub("both-1") as hub, fleet.dps("both-1") as dps:
-        assert dps.request("$dps/registrations/PUT/iotdps-register/?$rid=1", b"").json()["status"] == "assigned"
+        assert (
+            dps.request("$dps/registrations/PUT/iotdps-register/?$rid=1", b"").json()["status"] == "assigned"
+        )
         hub.ping()
 
 
@@ -88,7 +90,9 @@ def test_every_documented_subscription_is_granted_and_quality_of_service_2_becom
         assert device.subscribe(TWIN_RESPONSES, qos=0) == [0]
 
 
-def test_packets_sent_together_with_a_first_connect_are_served_after_it(gateway: GatewayProcess, fleet: Fleet) -> None:
+def test_packets_sent_together_with_a_first_connect_are_served_after_it(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
     username, token = fleet.hub_login("eager-1")
     connect = packet(
         1, 0, text("MQTT") + b"\x04\xc2\x00\x3c" + text("eager-1") + text(username) + text(token)
@@ -109,7 +113,9 @@ def test_a_session_ends_when_its_token_expires(gateway: GatewayProcess, fleet: F
     gateway.wait_for("session.closed", device_id="short-1", reason="token_expired")
 
 
-def test_a_silent_device_is_closed_after_one_and_a_half_keep_alives(gateway: GatewayProcess, fleet: Fleet) -> None:
+def test_a_silent_device_is_closed_after_one_and_a_half_keep_alives(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
     with fleet.hub("silent-1", keep_alive=1) as device:
         assert device.is_closed()
     gateway.wait_for("session.closed", device_id="silent-1", reason="keep_alive_expired")
@@ -161,7 +167,9 @@ def test_an_old_protocol_level_is_told_so(gateway: GatewayProcess) -> None:
         assert device.is_closed()
 
 
-def test_blocking_a_device_closes_its_session_and_unblocking_lets_it_back(gateway: GatewayProcess, fleet: Fleet) -> None:
+def test_blocking_a_device_closes_its_session_and_unblocking_lets_it_back(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
     with fleet.hub("naughty-1") as device:
         gateway.cli("device", "block", "naughty-1")
         assert device.is_closed()

@@ -20,7 +20,9 @@ async def test_order_is_kept_and_nothing_is_lost_at_either_quality_of_service(
     def send() -> None:
         with fleet.hub("order-1", model=THERMOSTAT) as device:
             for number in range(200):
-                device.publish("devices/order-1/messages/events/", b'{"temperature":%d}' % number, qos=number % 2)
+                device.publish(
+                    "devices/order-1/messages/events/", b'{"temperature":%d}' % number, qos=number % 2
+                )
 
     async with Subscriber(gateway.setup, f"telemetry/{THERMOSTAT}/order-1") as application:
         await asyncio.to_thread(send)
@@ -28,7 +30,9 @@ async def test_order_is_kept_and_nothing_is_lost_at_either_quality_of_service(
     assert bodies == list(range(200))
 
 
-async def test_what_the_template_does_not_know_is_marked_and_delivered(gateway: GatewayProcess, fleet: Fleet) -> None:
+async def test_what_the_template_does_not_know_is_marked_and_delivered(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
     async with Subscriber(gateway.setup, "telemetry/#") as application:
         with fleet.hub("marked-1", model=THERMOSTAT) as device:
             device.publish("devices/marked-1/messages/events/", b'{"temperature":"warm","unheard":1}')
@@ -61,7 +65,9 @@ async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_reason(
     assert (letter["reason"], letter["propertyBag"], letter["device"]) == (reason, bag, "dead-1")
 
 
-async def test_a_retained_publish_is_marked_and_a_will_is_told_apart(gateway: GatewayProcess, fleet: Fleet) -> None:
+async def test_a_retained_publish_is_marked_and_a_will_is_told_apart(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
     async with Subscriber(gateway.setup, "telemetry/#") as application:
         will = ("devices/will-1/messages/events/reason=lost", b'{"temperature":0}')
         with fleet.hub("will-1", model=THERMOSTAT, will=will) as device:
@@ -134,5 +140,10 @@ def test_the_log_holds_no_secret(gateway: GatewayProcess, fleet: Fleet) -> None:
         device.connect("secret-1", *fleet.hub_login("secret-1"))
     keys = gateway.json("group", "show", "SAS-IoT-Devices", "--keys")
     written = "\n".join(gateway.output)
-    for secret in (keys["primaryKey"], keys["secondaryKey"], gateway.setup["appPassword"], "SharedAccessSignature"):
+    for secret in (
+        keys["primaryKey"],
+        keys["secondaryKey"],
+        gateway.setup["appPassword"],
+        "SharedAccessSignature",
+    ):
         assert secret not in written

@@ -108,7 +108,9 @@ class Device:
         if password is not None:
             flags |= 0x40
             payload += text(password)
-        self.send(packet(1, 0, text("MQTT") + b"\x04" + bytes([flags]) + keep_alive.to_bytes(2, "big") + payload))
+        self.send(
+            packet(1, 0, text("MQTT") + b"\x04" + bytes([flags]) + keep_alive.to_bytes(2, "big") + payload)
+        )
         answer = self.receive()
         assert answer.kind == CONNACK
         self.session_present = bool(answer.body[0])
@@ -191,21 +193,31 @@ class Fleet:
         self.setup = setup
         self._group_key = SymmetricKey.from_base64(group_key)
 
-    def token(self, resource: str, device_id: str, *, expires_in_s: int = 3600, key: str | None = None) -> str:
-        device_key = SymmetricKey.from_base64(key) if key else sas.derive_device_key(self._group_key, device_id)
+    def token(
+        self, resource: str, device_id: str, *, expires_in_s: int = 3600, key: str | None = None
+    ) -> str:
+        device_key = (
+            SymmetricKey.from_base64(key) if key else sas.derive_device_key(self._group_key, device_id)
+        )
         return sas.sign(resource.replace("/", "%2F"), device_key, int(time.time()) + expires_in_s)
 
-    def hub_login(self, device_id: str, *, model: str | None = None, expires_in_s: int = 3600) -> tuple[str, str]:
+    def hub_login(
+        self, device_id: str, *, model: str | None = None, expires_in_s: int = 3600
+    ) -> tuple[str, str]:
         username = f"localhost/{device_id}/?api-version=2021-04-12" + (f"&model-id={model}" if model else "")
         return username, self.token(f"localhost/devices/{device_id}", device_id, expires_in_s=expires_in_s)
 
     def dps_login(self, device_id: str, *, expires_in_s: int = 3600) -> tuple[str, str]:
         scope = self.setup["idScope"]
         username = f"{scope}/registrations/{device_id}/api-version=2019-03-31"
-        return username, self.token(f"{scope}/registrations/{device_id}", device_id, expires_in_s=expires_in_s)
+        return username, self.token(
+            f"{scope}/registrations/{device_id}", device_id, expires_in_s=expires_in_s
+        )
 
     @contextmanager
-    def hub(self, device_id: str, *, tls: bool = False, model: str | None = None, **connect: Any) -> Iterator[Device]:
+    def hub(
+        self, device_id: str, *, tls: bool = False, model: str | None = None, **connect: Any
+    ) -> Iterator[Device]:
         """A device with an accepted hub session."""
         with Device.tls(self.setup) if tls else Device.plain(self.setup) as device:
             code = device.connect(device_id, *self.hub_login(device_id, model=model), **connect)

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 TIMEOUT_S = 30.0
 
@@ -38,7 +38,9 @@ def run_cli(*arguments: str | Path, cwd: Path | None = None, stdin: str | None =
         env={**os.environ, "NO_COLOR": "1", "COLUMNS": "200", **(env or {})},
     )
     if check and done.returncode != 0:
-        raise AssertionError(f"gateway {arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        raise AssertionError(
+            f"gateway {arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
     return done
 
 
@@ -68,7 +70,7 @@ class GatewayProcess:
         self._command = command or [sys.executable, "-m", "gateway", "serve"]
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "GatewayProcess":
+    def start(self) -> Self:
         """Return when the gateway says that it is ready."""
         self.process = subprocess.Popen(
             [*self._command, "-c", self.setup["config"]],
@@ -88,8 +90,7 @@ class GatewayProcess:
             return 0
         if self.process.poll() is None:
             self.process.terminate()
-        code = self._reap()
-        return code
+        return self._reap()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -111,7 +112,7 @@ class GatewayProcess:
         self.process = None
         return code
 
-    def __enter__(self) -> "GatewayProcess":
+    def __enter__(self) -> Self:
         return self.start()
 
     def __exit__(self, *_: object) -> None:

@@ -32,7 +32,12 @@ def test_a_json_line_has_the_event_its_level_its_time_and_its_fields() -> None:
     stream = written("json")
     log.get_logger().info("session.opened", device_id="t-1", attempts=2)
     line = json.loads(stream.getvalue())
-    assert (line["event"], line["level"], line["device_id"], line["attempts"]) == ("session.opened", "info", "t-1", 2)
+    assert (line["event"], line["level"], line["device_id"], line["attempts"]) == (
+        "session.opened",
+        "info",
+        "t-1",
+        2,
+    )
     assert line["timestamp"].endswith("Z")
 
 
@@ -40,7 +45,15 @@ def test_a_console_line_is_for_people() -> None:
     stream = written("console")
     log.get_logger().warning("connect.refused", device_id="t-1", hint="sign a new token", detail="")
     text = stream.getvalue()
-    assert text.split()[1:] == ["warning", "connect.refused", "device_id=t-1", 'hint="sign', "a", "new", 'token"']
+    assert text.split()[1:] == [
+        "warning",
+        "connect.refused",
+        "device_id=t-1",
+        'hint="sign',
+        "a",
+        "new",
+        'token"',
+    ]
     assert "\x1b" not in text
 
 
@@ -61,10 +74,7 @@ def test_secrets_never_print(format_: str) -> None:
 
 def test_a_message_of_the_broker_is_one_line_without_a_traceback() -> None:
     stream = written("json")
-    try:
-        raise OSError("no")
-    except OSError:
-        logging.getLogger("amqtt.broker").exception("startup failed\nsecond line")
+    logging.getLogger("amqtt.broker").error("startup failed\nsecond line", exc_info=OSError("no"))
     line = json.loads(stream.getvalue())
     assert (line["event"], line["message"], line["error"]) == ("broker.reported", "startup failed", "no")
 
@@ -73,7 +83,11 @@ def test_a_failure_says_what_to_do() -> None:
     stream = written("json")
     log.report_failure(StartError("port 8883 is taken", hint="stop the other program"))
     line = json.loads(stream.getvalue())
-    assert (line["event"], line["error"], line["hint"]) == ("gateway.failed", "port 8883 is taken", "stop the other program")
+    assert (line["event"], line["error"], line["hint"]) == (
+        "gateway.failed",
+        "port 8883 is taken",
+        "stop the other program",
+    )
 
 
 def test_debug_lines_are_left_out_unless_asked_for() -> None:

@@ -84,11 +84,13 @@ def test_a_mistake_is_one_line_that_names_the_key(settings: object, line: str, h
         ("plugins: [gateway.plugin.GatewayPlugin]", "hosts: is missing"),
     ],
 )
-def test_a_configuration_file_that_can_t_be_used_says_why(tmp_path: Path, text: str | None, problem: str) -> None:
+def test_a_configuration_file_that_can_t_be_used_says_why(
+    tmp_path: Path, text: str | None, problem: str
+) -> None:
     path = tmp_path / "gateway.yaml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(SettingsError, match="gateway.yaml") as caught:
+    with pytest.raises(SettingsError, match=r"gateway\.yaml") as caught:
         load_settings(path)
     assert problem in str(caught.value)
     assert "\n" not in str(caught.value)

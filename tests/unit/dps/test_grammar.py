@@ -8,7 +8,10 @@ from gateway.dps.grammar import DpsLogin, Operation, Request
 @pytest.mark.parametrize(
     ("username", "rid"),
     [
-        ("0ne00ABCDEF/registrations/py-1/api-version=2019-03-31&ClientVersion=azure-iot-device%2F2.14.0", "py-1"),
+        (
+            "0ne00ABCDEF/registrations/py-1/api-version=2019-03-31&ClientVersion=azure-iot-device%2F2.14.0",
+            "py-1",
+        ),
         ("0ne00ABCDEF/registrations/n-1/api-version=2019-03-31", "n-1"),
         ("0ne00ABCDEF/registrations/c-1/api-version=2021-06-01&ClientVersion=1.0", "c-1"),
         ("0ne00ABCDEF/registrations/x%3A1/api-version=2019-03-31", "x:1"),
