@@ -146,14 +146,8 @@ class Gateway:
                 async with open_core(self._settings, sessions=self.sessions, clock=self._clock) as core:
                     self.core = core
                     await self._serve(core, ready)
-        except* GatewayError as group:
+        except* Exception as group:
             error = _first(group)
-            if ready.done():
-                self._on_failure(error)
-            else:
-                ready.set_exception(error)
-        except* Exception as group:  # a fault of ours: said in one line, then everything ends in order
-            error = GatewayError(f"unexpected: {_first(group)!r}")
             if ready.done():
                 self._on_failure(error)
             else:
@@ -267,7 +261,7 @@ def _first(group: BaseExceptionGroup[BaseException]) -> GatewayError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, GatewayError) else GatewayError(repr(error))
+    return error if isinstance(error, GatewayError) else GatewayError(f"a fault of the gateway's own: {error!r}")
 
 
 # `gateway serve`
