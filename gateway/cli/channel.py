@@ -7,7 +7,7 @@ Imports are inside the functions: every command imports this module, `gateway --
 """
 
 import asyncio
-import os
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -79,10 +79,9 @@ async def offline_operations(settings: "Settings") -> "AsyncIterator[Operations]
     from gateway.app import open_core  # noqa: PLC0415
 
     # What an offline command does is in its result; the log belongs to the running gateway.
-    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
-        log.configure(settings.log, nowhere)
-        async with open_core(settings) as core:
-            yield core.operations
+    log.configure(settings.log, io.StringIO())
+    async with open_core(settings) as core:
+        yield core.operations
 
 
 async def _call_offline(settings: "Settings", verb: str, arguments: dict[str, Any]) -> Any:

@@ -43,7 +43,7 @@ def create(
         config,
         "enrollment.create",
         device_id=device_id,
-        attestation="x509" if certificate or thumbprint else "sas",
+        attestation="x509" if certificate or thumbprint else "symmetricKey",
         primary_certificate=read_optional(certificate),
         secondary_certificate=read_optional(secondary_certificate),
         primary_thumbprint=thumbprint,
@@ -54,7 +54,7 @@ def create(
     if as_json:
         print_json(enrollment)
     else:
-        print(f"enrolled {enrollment['id']} ({enrollment['type']})")
+        print(f"enrolled {enrollment['id']} ({enrollment['attestation']})")
 
 
 @app.command("list")
@@ -66,7 +66,7 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
         return
     print_table(
         ("ID", "TYPE", "ENABLED"),
-        ((enrollment["id"], enrollment["type"], enrollment["enabled"]) for enrollment in enrollments),
+        ((enrollment["id"], enrollment["attestation"], enrollment["enabled"]) for enrollment in enrollments),
         empty="no individual enrollments; make one with `gateway enrollment create`",
     )
 

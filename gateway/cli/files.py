@@ -46,7 +46,7 @@ def write_new(path: Path, content: bytes, *, mode: int) -> None:
     except OSError as error:
         raise OperationError(f"{path}: can't be written: {error.strerror}") from None
     try:
-        with open(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             os.fchmod(descriptor, mode)  # whatever the umask takes away
             file.write(content)
     except OSError as error:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.channel import call
+from gateway.cli.files import read_key, read_optional
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
-from gateway.cli.files import read_key, read_optional
 
 __all__ = ["app"]
 
@@ -28,7 +28,10 @@ class Mechanism(StrEnum):
 @app.command()
 def create(
     name: Name,
-    attestation: Annotated[Mechanism, typer.Option("--type", help="SAS keys, or X.509 certificates.")],
+    kind: Annotated[
+        Mechanism | None,
+        typer.Option("--type", help="SAS keys or X.509 certificates; default: X.509 if a CA is given."),
+    ] = None,
     auto_approve: Annotated[
         bool, typer.Option(help="Register new devices at once, or let them wait for approval.")
     ] = True,
@@ -45,11 +48,12 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an enrollment group. Keys are read from files, so that no shell history keeps them."""
+    mechanism = kind or (Mechanism.X509 if primary_ca is not None else Mechanism.SAS)
     group = call(
         config,
         "group.create",
         name=name,
-        attestation=attestation.value,
+        attestation="x509" if mechanism is Mechanism.X509 else "symmetricKey",
         auto_approve=auto_approve,
         primary_key=read_key(primary_key_file),
         secondary_key=read_key(secondary_key_file),
@@ -71,7 +75,7 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
         return
     print_table(
         ("NAME", "TYPE", "ENABLED", "AUTO-APPROVE"),
-        ((group["id"], group["type"], group["enabled"], group["autoApprove"]) for group in groups),
+        ((group["id"], group["attestation"], group["enabled"], group["autoApprove"]) for group in groups),
         empty="no enrollment groups; make one with `gateway group create`",
     )
 

@@ -1,9 +1,7 @@
 """The command tree, and the one place where a failure becomes a line and an exit code."""
 
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer

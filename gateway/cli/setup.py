@@ -115,7 +115,7 @@ def _fill(
         ("ca.key", ca.key_pem),
         ("ca.crt", ca.certificate_pem),
         ("server.key", server.key_pem),
-        ("server.crt", server.chain_pem),
+        ("server.crt", server.certificate_pem),
         ("app.password", f"{password}\n".encode()),
     ):
         write_new(directory / name, content, mode=_SECRET)
@@ -140,7 +140,7 @@ async def _create_groups(settings: Any, ca_certificate: str) -> None:
     from gateway.cli.channel import offline_operations  # noqa: PLC0415
 
     async with offline_operations(settings) as operations:
-        await operations.groups.create(name=SAS_GROUP, attestation="sas")
+        await operations.groups.create(name=SAS_GROUP, attestation="symmetricKey")
         await operations.groups.create(
             name=X509_GROUP, attestation="x509", primary_certificate=ca_certificate
         )

@@ -14,6 +14,7 @@ from gateway.operations.groups import GroupOperations
 from gateway.operations.sessions import NullSessions, Sessions
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.verbs import Verb
+from gateway.registry.device import Status
 from gateway.registry.registry import Registry
 from gateway.settings import Settings
 
@@ -34,6 +35,8 @@ class Operations:
         clock: Callable[[], float],
     ) -> None:
         self._registry = registry
+        self._groups = groups
+        self._catalog = catalog
         self._sessions = sessions
         self._settings = settings
         self.groups = GroupOperations(groups=groups, sessions=sessions, clock=clock)
@@ -52,49 +55,55 @@ class Operations:
 
     async def status(self) -> dict[str, Any]:
         """What the gateway holds, counted."""
-        counts = await self._registry.counts()
+        counted = await self._registry.counts()
         return {
             "running": not isinstance(self._sessions, NullSessions),
             "version": __version__,
             "idScope": self._settings.id_scope,
             "hosts": list(self._settings.hosts),
             "sessions": self._sessions.count,
-            "devices": counts,
+            "devices": {status.value: counted.get(status.value, 0) for status in Status},
+            "groups": len(self._groups.list()),
+            "templates": len(self._catalog.list()),
         }
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def call(self, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Carry out the verb of that name. Raises `OperationError` for arguments it does not take."""
-        entry = VERBS.get(verb)
-        if entry is None:
+        found = VERBS.get(verb)
+        if found is None:
             close = difflib.get_close_matches(verb, VERBS, n=1)
             raise NotFoundError(
                 f"there is no verb {verb[:80]!r}", hint=f"did you mean {close[0]}?" if close else ""
             )
-        noun, method = entry
-        return await method.run(noun(self), arguments)
+        return await found.run(self, arguments)
 
 
-def _itself(operations: Operations) -> object:
-    return operations
-
-
-def _groups(operations: Operations) -> object:
-    return operations.groups
-
-
-def _enrollments(operations: Operations) -> object:
-    return operations.enrollments
-
-
-def _devices(operations: Operations) -> object:
-    return operations.devices
-
-
-def _templates(operations: Operations) -> object:
-    return operations.templates
-
-
-VERBS: Final[Mapping[str, tuple[Callable[[Operations], object], Verb]]] = {
-    "status": (_itself, Verb(Operations.status)),
-    "group.list": (_groups, Verb(GroupOperations.list)),
+VERBS: Final[Mapping[str, Verb]] = {
+    "status": Verb(None, Operations.status),
+    "group.list": Verb("groups", GroupOperations.list),
+    "group.show": Verb("groups", GroupOperations.show),
+    "group.create": Verb("groups", GroupOperations.create),
+    "group.enable": Verb("groups", GroupOperations.enable),
+    "group.disable": Verb("groups", GroupOperations.disable),
+    "group.delete": Verb("groups", GroupOperations.delete),
+    "enrollment.list": Verb("enrollments", EnrollmentOperations.list),
+    "enrollment.show": Verb("enrollments", EnrollmentOperations.show),
+    "enrollment.create": Verb("enrollments", EnrollmentOperations.create),
+    "enrollment.enable": Verb("enrollments", EnrollmentOperations.enable),
+    "enrollment.disable": Verb("enrollments", EnrollmentOperations.disable),
+    "enrollment.delete": Verb("enrollments", EnrollmentOperations.delete),
+    "device.list": Verb("devices", DeviceOperations.list),
+    "device.show": Verb("devices", DeviceOperations.show),
+    "device.register": Verb("devices", DeviceOperations.register),
+    "device.approve": Verb("devices", DeviceOperations.approve),
+    "device.block": Verb("devices", DeviceOperations.block),
+    "device.unblock": Verb("devices", DeviceOperations.unblock),
+    "device.assign": Verb("devices", DeviceOperations.assign),
+    "device.delete": Verb("devices", DeviceOperations.delete),
+    "device.compute_key": Verb("devices", DeviceOperations.compute_key),
+    "template.list": Verb("templates", TemplateOperations.list),
+    "template.show": Verb("templates", TemplateOperations.show),
+    "template.import": Verb("templates", TemplateOperations.import_),
+    "template.export": Verb("templates", TemplateOperations.export),
 }
+"""Name → verb, for whoever speaks JSON."""

@@ -37,11 +37,11 @@ class NullSessions:
 
     count = 0
 
-    def is_connected(self, device_id: str) -> bool:  # noqa: ARG002
+    def is_connected(self, device_id: str) -> bool:
         return False
 
-    def close_device(self, device_id: str, reason: CloseReason) -> int:  # noqa: ARG002
+    def close_device(self, device_id: str, reason: CloseReason) -> int:
         return 0
 
-    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:  # noqa: ARG002
+    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""A verb: a name, the method that carries it out, and the arguments it takes.
+"""A verb: the method that carries it out, and the arguments it takes.
 
 The method's signature is the one description of its arguments: the model that checks what comes over the control
 socket (and, in a later issue, over HTTP) is made from it.
@@ -16,27 +16,29 @@ __all__ = ["DeviceId", "Dtmi", "GroupName", "Limit", "Pem", "Verb"]
 
 # What arguments are made of. The rooms check what they mean; these bounds keep nonsense out of them.
 DeviceId = Annotated[str, Field(min_length=1, max_length=128)]
-GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,253}[A-Za-z0-9])?$")]
+GroupName = Annotated[str, Field(min_length=1, max_length=255)]
 Dtmi = Annotated[str, Field(min_length=1, max_length=2048)]
 Pem = Annotated[str, Field(max_length=64 * 1024)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Verb:
-    """One verb of `of` (a noun's operations): its method and its argument model."""
+    """A verb of one noun. `noun` is the attribute of `Operations` that carries it out; None: itself."""
 
-    def __init__(self, method: Callable[..., Awaitable[Any]]) -> None:
-        self.method: Final = method
+    def __init__(self, noun: str | None, method: Callable[..., Awaitable[dict[str, Any]]]) -> None:
         self.summary: Final = inspect.getdoc(method) or ""
         self.arguments: Final = _model_of(method)
+        self._noun = noun
+        self._method = method
 
-    async def run(self, operations: object, arguments: Mapping[str, Any]) -> Any:
+    async def run(self, operations: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Check `arguments` and call the method. Raises `OperationError` if they are not what it takes."""
         try:
             checked = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise OperationError(_first_line(error)) from None
-        return await self.method(operations, **dict(checked))
+        target = operations if self._noun is None else getattr(operations, self._noun)
+        return await self._method(target, **dict(checked))
 
 
 def _model_of(method: Callable[..., Any]) -> type[BaseModel]:
