@@ -92,7 +92,7 @@ class SimulatedDevice:
         if isinstance(self._credential, KeyCredential):
             token = provisioning_token(scope, device_id, self._credential.key, _expiry())
         client = self._client(provisioning_username(scope, device_id), token)
-        waiting_for = "an answer"
+        so_far = "no answer"
         operation_id: str | None = None
         try:
             async with asyncio.timeout(self._timeout_s), client:
@@ -106,7 +106,7 @@ class SimulatedDevice:
                         case Assigned():
                             return answer
                         case TryAgain():
-                            waiting_for, operation_id = answer.why, answer.operation_id
+                            so_far, operation_id = answer.why, answer.operation_id
                             await asyncio.sleep(answer.after_s)
                         case Declined():
                             raise OperationError(f"{device_id}: not provisioned: {answer.code} {answer.why}")
@@ -114,7 +114,7 @@ class SimulatedDevice:
                             assert_never(answer)
         except TimeoutError:
             raise OperationError(
-                f"{device_id}: not provisioned within {self._timeout_s:g} s, last: {waiting_for}"
+                f"{device_id}: not provisioned within {self._timeout_s:g} s: {so_far}"
             ) from None
         except aiomqtt.MqttError as error:
             raise self._failure(error) from None

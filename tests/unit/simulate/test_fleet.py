@@ -97,7 +97,7 @@ async def test_each_devices_failure_is_its_own_and_one_line() -> None:
         "simulated-001": "simulated-001: not provisioned: 401002 no such enrollment",
         "simulated-002": "simulated-002: the gateway refused it: Not authorized",
         "simulated-003": "simulated-003: the gateway refused it: Not authorized",
-        "simulated-004": "simulated-004: not provisioned within 2 s, last: unassigned",
+        "simulated-004": "simulated-004: not provisioned within 2 s: unassigned",
     }
     assert (result.connected, result.sent) == (1, 1)
 
