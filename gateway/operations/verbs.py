@@ -38,7 +38,7 @@ class Verb:
         except ValidationError as error:
             raise OperationError(_first_line(error)) from None
         target = operations if self._noun is None else getattr(operations, self._noun)
-        return await self._method(target, **dict(checked))
+        return await self._method(target, **checked.model_dump())
 
 
 def _model_of(method: Callable[..., Any]) -> type[BaseModel]:
