@@ -83,7 +83,9 @@ _ANSWERS: dict[Reason, Answer] = {
         _BAD_ID, 0x85, 400004, "use letters, digits and '-' only, at most 128 of them"
     ),
     Reason.USERNAME_MALFORMED: Answer(
-        _BAD_CREDENTIALS, 0x86, _UNAUTHORIZED,
+        _BAD_CREDENTIALS,
+        0x86,
+        _UNAUTHORIZED,
         "send {idScope}/registrations/{id}/api-version=… or {host}/{id}/?api-version=…",
     ),
     Reason.CLIENT_ID_MISMATCH: Answer(
@@ -93,7 +95,9 @@ _ANSWERS: dict[Reason, Answer] = {
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "set the device's ID scope to this gateway's"
     ),
     Reason.HOST_UNKNOWN: Answer(
-        _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED,
+        _NOT_AUTHORIZED,
+        0x87,
+        _UNAUTHORIZED,
         "dial one of the gateway's own names, or add this one to `hosts` in gateway.yaml",
     ),
     Reason.MODULE_UNSUPPORTED: Answer(
@@ -103,7 +107,7 @@ _ANSWERS: dict[Reason, Answer] = {
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "send a SAS token as password, or a client certificate"
     ),
     Reason.TOKEN_MALFORMED: Answer(
-        _NOT_AUTHORIZED, 0x86, _UNAUTHORIZED, "send SharedAccessSignature sr=…&sig=…&se=…"
+        _NOT_AUTHORIZED, 0x86, _UNAUTHORIZED, "send a SharedAccessSignature with sr, sig and se"
     ),
     Reason.TOKEN_RESOURCE_MISMATCH: Answer(
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "sign a token whose sr names this device here"
@@ -115,7 +119,9 @@ _ANSWERS: dict[Reason, Answer] = {
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "sign a new token; check the device's clock"
     ),
     Reason.TOKEN_SIGNATURE_INVALID: Answer(
-        _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED,
+        _NOT_AUTHORIZED,
+        0x87,
+        _UNAUTHORIZED,
         "derive the device key from an enrollment group's key: gateway device compute-key ID",
     ),
     Reason.CERTIFICATE_MALFORMED: Answer(
@@ -140,7 +146,9 @@ _ANSWERS: dict[Reason, Answer] = {
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "sign with SHA-256 or better; RSA keys need 2048 bits"
     ),
     Reason.CERTIFICATE_UNTRUSTED: Answer(
-        _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED,
+        _NOT_AUTHORIZED,
+        0x87,
+        _UNAUTHORIZED,
         "add the issuing CA to an enrollment group, or enroll this certificate individually",
     ),
     Reason.CERTIFICATE_THUMBPRINT_UNKNOWN: Answer(

@@ -52,9 +52,10 @@ def make_context(certificate_file: Path, key_file: Path, *, minimum_version: str
     """The server's TLS context. Raises `StartError` with the file's name if a file can't be used."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION if minimum_version == "1.3" else SSL.TLS1_2_VERSION)
+    # The key first: OpenSSL then takes any certificate, and `check_privatekey` says whether they belong together.
     for file, use in (
-        (certificate_file, context.use_certificate_chain_file),
         (key_file, context.use_privatekey_file),
+        (certificate_file, context.use_certificate_chain_file),
     ):
         try:
             file.open("rb").close()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.conftest import fleet_of
 from tests.support.device import Device
-from tests.support.gateway_process import GatewayProcess, run_cli
+from tests.support.gateway_process import GatewayProcess, free_port, run_cli
 
 
 def failure_of(setup: GatewayProcess, command: list[str] | None = None) -> str:
@@ -64,8 +64,16 @@ def test_an_application_port_in_use_is_told(tmp_path: Path, occupied: int) -> No
 
 def test_a_second_gateway_on_the_same_state_is_refused(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path / "gw") as running:
+        config = Path(running.setup["config"])
+        second = config.with_name("second.yaml")
+        text = config.read_text()
+        for name in ("port", "appPort", "plainPort"):
+            text = text.replace(f":{running.setup[name]}", f":{free_port()}")
+        second.write_text(text)
+        running.setup["config"] = second
         (line,) = failed_lines(failure_of(running))
-        assert "another gateway runs" in line
+    assert "another gateway runs" in line
+    assert f"process {running.pid}" in line
 
 
 @pytest.mark.parametrize("content", [b"this is no database", b"SQLite format 3\x00" + b"\xff" * 4096])

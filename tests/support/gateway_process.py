@@ -69,6 +69,7 @@ class GatewayProcess:
             self.setup = json.loads((directory / "setup.json").read_text())
         self._command = command or [sys.executable, "-m", "gateway", "serve"]
         self.process: subprocess.Popen[str] | None = None
+        self.pid = 0
 
     def start(self) -> Self:
         """Return when the gateway says that it is ready."""
@@ -79,6 +80,7 @@ class GatewayProcess:
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
+        self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.wait_for("gateway.started")

@@ -29,11 +29,14 @@ class Subscriber:
             timeout=TIMEOUT_S,
         )
         self._stack = AsyncExitStack()
+        self.granted: list[int] = []
+        """The SUBACK's codes; 128 is a refusal."""
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._client)
         for topic_filter in self._filters:
-            await self._client.subscribe(topic_filter, qos=self._qos)
+            codes = await self._client.subscribe(topic_filter, qos=self._qos)
+            self.granted += [int(getattr(code, "value", code)) for code in codes]
         self._messages = self._client.messages
         return self
 
@@ -41,6 +44,11 @@ class Subscriber:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
+
+    @property
+    def received(self) -> int:
+        """Messages that have arrived and were not taken yet."""
+        return len(self._messages)
 
     async def next(self) -> tuple[str, dict[str, Any]]:
         """The next message: its topic and its JSON."""
