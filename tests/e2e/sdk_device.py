@@ -28,9 +28,8 @@ def hub_client(order, hub):
     common = {
         "hostname": hub,
         "device_id": order["id"],
-        "product_info": "e2e",
+        "product_info": order.get("model", ""),  # one that begins with "dtmi:" is sent as the model id
         "server_verification_cert": order["ca"],
-        "model_id": order.get("model"),
     }
     if "key" in order:
         return IoTHubDeviceClient.create_from_symmetric_key(symmetric_key=order["key"], **common)
