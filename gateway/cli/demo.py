@@ -116,7 +116,7 @@ class _Demo:
         )
         running = [
             await asyncio.create_subprocess_exec(
-                *_command(), "simulate", "-n", str(count), "--prefix", prefix, "--model", model, "--auth", auth,
+                *_command(), "simulate", "-n", str(count), "--prefix", f"{prefix}-", "--model", model, "--auth", auth,
                 "--rate", "1", "--messages", str(self._messages), "-c", self._config,
                 stdout=subprocess.DEVNULL,
             )
