@@ -29,7 +29,7 @@ def issue(config: Path, device_id: str, *, out: Path, days: int) -> dict[str, st
     certificate_file, key_file = (out.absolute() / f"{device_id}{suffix}" for suffix in (".crt", ".key"))
     write_new(key_file, leaf.key_pem, mode=0o600)
     try:
-        write_new(certificate_file, leaf.certificate_pem + ca.certificate_pem, mode=0o644)
+        write_new(certificate_file, leaf.chain_pem, mode=0o644)
     except BaseException:
         key_file.unlink()
         raise

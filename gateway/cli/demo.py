@@ -137,31 +137,31 @@ class _Demo:
             await client.subscribe("telemetry/#", qos=1)
             async for message in client.messages:
                 envelope = json.loads(message.payload) if isinstance(message.payload, bytes) else {}
-                print(
-                    f"             → {message.topic}  {json.dumps(envelope.get('body'))}"
-                    f"  ({envelope.get('validation', {}).get('status')})",
-                    flush=True,
-                )
+                body, status = json.dumps(envelope.get("body")), envelope.get("validation", {}).get("status")
+                # One write, line end included: the gateway writes to the same screen.
+                sys.stdout.write(f"             → {message.topic}  {body}  ({status})\n")
+                sys.stdout.flush()
 
     def _explain(self) -> None:
-        setup, directory = self._setup, self._directory
+        setup, gateway, config = self._setup, _name(), _short(self._config)
         _say("Your turn")
         print(
             f"""\
 A device of your own (any Microsoft device SDK; MQTT over TLS):
     provisioning host   {setup["host"]}:{setup["port"]}
     ID scope            {setup["idScope"]}
-    CA certificate      {setup["caCertificate"]}
-    device key          gateway device compute-key my-device -c {self._config}
-    or a certificate    gateway device issue-cert my-device -c {self._config}
-    or simulated        gateway simulate -n 10 --model '{_THERMOSTAT}' -c {self._config}
+    CA certificate      {_short(setup["caCertificate"])}
+    device key          {gateway} device compute-key my-device -c {config}
+    or a certificate    {gateway} device issue-cert my-device -c {config}
+    or simulated        {gateway} simulate -n 10 --model '{_THERMOSTAT}' -c {config}
 
 A subscriber of your own (any MQTT client; mosquitto_sub, for example):
     mosquitto_sub -p {setup["appPort"]} -u {setup["appUsername"]} \\
-        -P "$(cat {directory / "app.password"})" -t 'telemetry/#' -v
+        -P "$(cat {_short(self._directory / "app.password")})" -t 'telemetry/#' -v
 
-What has been refused, and why, is in the log as connect.refused.
-"""
+Who is refused, and why, is in the log as connect.refused. A set-up to keep: {gateway} init DIR
+""",
+            flush=True,
         )
 
 
@@ -172,13 +172,25 @@ def _command() -> list[str]:
 def _run(*arguments: str, capture: bool = False) -> str:
     """One of our own commands, shown as a person would type it."""
     if not capture:
-        print(f"\n$ gateway {' '.join(arguments)}", flush=True)
+        print(f"\n$ {_name()} {' '.join(map(_short, arguments))}", flush=True)
     done = subprocess.run(  # noqa: S603
         [*_command(), *arguments], stdout=subprocess.PIPE if capture else None, text=True, check=False
     )
     if done.returncode:
         raise GatewayError(f"`gateway {arguments[0]}` failed; the lines above say why")
     return done.stdout or ""
+
+
+def _name() -> str:
+    """What a person at this prompt types for `gateway`."""
+    script = Path(sys.executable).parent / "gateway"
+    return "gateway" if shutil.which("gateway") == str(script) else _short(script)
+
+
+def _short(argument: str | Path) -> str:
+    """A path below the working directory, from there; anything else as it is."""
+    path = Path(argument)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(argument)
 
 
 def _say(text: str) -> None:

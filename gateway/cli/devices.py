@@ -28,6 +28,7 @@ class Status(StrEnum):
 
 @app.command("list")
 def list_(
+    *,
     status: Annotated[Status | None, typer.Option(help="Only devices of this status.")] = None,
     template: Annotated[str | None, typer.Option(help="Only devices of this device template.")] = None,
     model: Annotated[str | None, typer.Option(help="Only devices that announced this model id.")] = None,

@@ -19,6 +19,7 @@ DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, wh
 
 @app.command()
 def create(
+    *,
     device_id: DeviceId,
     certificate: Annotated[
         Path | None, typer.Option(help="PEM: the device's own certificate, self-signed or not.")

@@ -27,6 +27,7 @@ class Mechanism(StrEnum):
 
 @app.command()
 def create(
+    *,
     name: Name,
     kind: Annotated[
         Mechanism | None,

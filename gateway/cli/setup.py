@@ -36,6 +36,7 @@ _SECRET: Final = 0o600
 
 
 def init(
+    *,
     directory: Annotated[
         Path, typer.Argument(metavar="DIR", help="Made if need be; must hold no set-up yet.")
     ],
@@ -110,7 +111,7 @@ def _fill(
     now = time.time()
     ca = pki.create_ca(f"Gateway development CA {id_scope}", now=now, days=_CA_DAYS)
     server = pki.issue_server(ca, hosts, now=now, days=_SERVER_DAYS)
-    password = secrets.token_urlsafe(24)
+    password = secrets.token_hex(16)
     for name, content in (
         ("ca.key", ca.key_pem),
         ("ca.crt", ca.certificate_pem),

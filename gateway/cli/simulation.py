@@ -30,6 +30,7 @@ class Auth(StrEnum):
 
 
 def simulate(
+    *,
     devices: Annotated[int, typer.Option("-n", "--devices", min=1, help="How many devices.")] = 1,
     model: Annotated[str | None, typer.Option(help="The model id (a DTMI) that they announce.")] = None,
     auth: Annotated[

@@ -124,7 +124,12 @@ async def bench(tmp_path: Path, more_settings: dict[str, Any]) -> AsyncIterator[
     sessions = FakeSessions()
     await registry.start()
     operations = Operations(
-        registry=registry, groups=groups, catalog=catalog, sessions=sessions, settings=settings, clock=lambda: NOW
+        registry=registry,
+        groups=groups,
+        catalog=catalog,
+        sessions=sessions,
+        settings=settings,
+        clock=lambda: NOW,
     )
     yield Bench(operations, registry, groups, sessions)
     await registry.stop()
@@ -150,11 +155,21 @@ def test_every_verb_has_a_summary_and_a_closed_argument_model() -> None:
         ("device.show", {"device_id": "x", "colour": "red"}, "colour is not an argument of this verb"),
         ("device.list", {"limit": 0}, "limit: should be greater than or equal to 1"),
         ("device.list", {"limit": True}, "limit: should be a valid integer"),
-        ("device.list", {"status": "odd"}, "status: should be 'waiting', 'registered', 'provisioned' or 'blocked'"),
-        ("group.create", {"name": "G", "attestation": "tpm"}, "attestation: should be 'symmetricKey' or 'x509'"),
+        (
+            "device.list",
+            {"status": "odd"},
+            "status: should be 'waiting', 'registered', 'provisioned' or 'blocked'",
+        ),
+        (
+            "group.create",
+            {"name": "G", "attestation": "tpm"},
+            "attestation: should be 'symmetricKey' or 'x509'",
+        ),
     ],
 )
-async def test_a_wrong_argument_is_one_line(bench: Bench, verb: str, arguments: dict[str, Any], message: str) -> None:
+async def test_a_wrong_argument_is_one_line(
+    bench: Bench, verb: str, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(OperationError) as caught:
         await bench.operations.call(verb, arguments)
     assert caught.value.message == message
@@ -192,7 +207,9 @@ async def test_a_created_group_is_in_force_and_its_keys_are_shown_on_request(ben
 
 
 async def test_given_keys_are_kept(bench: Bench) -> None:
-    await bench.call("group.create", name="G", attestation="symmetricKey", primary_key=KEY, secondary_key=KEY[:44])
+    await bench.call(
+        "group.create", name="G", attestation="symmetricKey", primary_key=KEY, secondary_key=KEY[:44]
+    )
     shown = await bench.call("group.show", name="G", keys=True)
     assert (shown["primaryKey"], shown["secondaryKey"]) == (KEY, KEY[:44])
 
@@ -239,9 +256,12 @@ async def test_an_unknown_group_is_not_found(bench: Bench, verb: str) -> None:
 async def test_a_change_of_a_group_is_logged_without_its_keys(bench: Bench) -> None:
     with capture_logs() as lines:
         await bench.call("group.create", name="G", attestation="symmetricKey", primary_key=KEY)
-    assert {"event": "group.changed", "group": "G", "change": "created", "mechanism": "symmetricKey"}.items() <= lines[
-        0
-    ].items()
+    assert {
+        "event": "group.changed",
+        "group": "G",
+        "change": "created",
+        "mechanism": "symmetricKey",
+    }.items() <= lines[0].items()
     assert KEY not in str(lines)
 
 
@@ -278,7 +298,9 @@ async def test_an_x509_group_takes_a_living_ca_that_no_other_group_has(bench: Be
 
 
 async def test_an_individual_enrollment_by_keys(bench: Bench) -> None:
-    created = await bench.call("enrollment.create", device_id="a", attestation="symmetricKey", primary_key=KEY)
+    created = await bench.call(
+        "enrollment.create", device_id="a", attestation="symmetricKey", primary_key=KEY
+    )
     assert (created["id"], created["attestation"], created["enabled"]) == ("a", "symmetricKey", True)
     assert (await bench.call("enrollment.show", device_id="a", keys=True))["primaryKey"] == KEY
     assert "primaryKey" not in await bench.call("enrollment.show", device_id="a")
@@ -329,7 +351,9 @@ async def test_enrollments_are_listed_by_the_page(bench: Bench) -> None:
     assert ([entry["id"] for entry in rest["enrollments"]], rest["next"]) == (["c"], None)
 
 
-@pytest.mark.parametrize("verb", ["enrollment.show", "enrollment.enable", "enrollment.disable", "enrollment.delete"])
+@pytest.mark.parametrize(
+    "verb", ["enrollment.show", "enrollment.enable", "enrollment.disable", "enrollment.delete"]
+)
 async def test_an_unknown_enrollment_is_not_found(bench: Bench, verb: str) -> None:
     with pytest.raises(NotFoundError, match="there is no individual enrollment of a"):
         await bench.call(verb, device_id="a")
@@ -459,8 +483,14 @@ async def test_an_imported_template_is_published_and_shown(bench: Bench) -> None
         "associatedDevices": 0,
     }  # fmt: skip
     shown = await bench.call("template.show", template_id=imported["id"])
-    assert (shown["telemetry"], shown["properties"], shown["commands"]) == (["temperature"], ["target"], ["reset"])
-    assert [template["id"] for template in (await bench.call("template.list"))["templates"]] == [imported["id"]]
+    assert (shown["telemetry"], shown["properties"], shown["commands"]) == (
+        ["temperature"],
+        ["target"],
+        ["reset"],
+    )
+    assert [template["id"] for template in (await bench.call("template.list"))["templates"]] == [
+        imported["id"]
+    ]
     assert (await bench.call("template.export", template_id=imported["id"]))["document"] == [THERMOSTAT]
 
 
@@ -507,7 +537,9 @@ async def test_two_models_in_one_text_need_a_choice(bench: Bench) -> None:
     assert (await bench.call("template.import", content=content, root=other["@id"]))["id"] == other["@id"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "7", "{}", '{"@id": 1}', '\ufeff{"@type":"Interface"}', "[[]]"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "7", "{}", '{"@id": 1}', '\ufeff{"@type":"Interface"}', "[[]]"]
+)
 async def test_a_malformed_model_is_one_line_and_publishes_nothing(bench: Bench, content: str) -> None:
     with pytest.raises(TemplateError) as caught:
         await bench.call("template.import", content=content)
