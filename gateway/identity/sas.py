@@ -7,7 +7,6 @@ using SAS"; the SDKs' sources.)
 """
 
 import base64
-import binascii
 import hmac
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,23 +16,44 @@ from urllib.parse import quote, unquote
 from gateway.refusals import Reason, Refused
 from gateway.secrets import SymmetricKey
 
-__all__ = ["KeySlot", "SasToken", "derive_device_key", "dps_resource", "hub_resource", "names_dps", "names_hub", "sign", "verify"]
+__all__ = [
+    "KeySlot",
+    "SasToken",
+    "derive_device_key",
+    "dps_resource",
+    "hub_resource",
+    "names_dps",
+    "names_hub",
+    "sign",
+    "verify",
+]
 
 _PREFIX: Final = "SharedAccessSignature "
+# Real tokens have 150 to 300 characters; the bound keeps what is hashed for a stranger small.
 _MAX_TOKEN: Final = 4096
-_SIGNATURE_BYTES: Final = 32
 _FIELDS: Final = frozenset({"sr", "sig", "se", "skn"})
+# 12 digits of seconds reach beyond the year 33000; the 13 of a clock in milliseconds, a common slip, are refused.
 _MAX_EXPIRY_DIGITS: Final = 12
+_SIGNATURE_BYTES: Final = 32  # HMAC-SHA256
 
 
 class KeySlot(StrEnum):
+    """Which of two credentials matched: both are in force at once, so that either can be rolled over."""
+
     PRIMARY = "primary"
     SECONDARY = "secondary"
 
 
+_SLOTS: Final = tuple(KeySlot)  # primary first
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SasToken:
-    """A parsed token. `expiry` is in unix seconds; `key_name` is None if the token has no `skn`."""
+    """A parsed token, not yet verified. `expiry` is in unix seconds.
+
+    `resource` is `resource_as_sent` decoded: compare the one, sign the other. `key_name` is None if the token has no
+    `skn`, and empty if it has an empty one, as the Java SDK's have.
+    """
 
     resource_as_sent: str
     resource: str
@@ -44,8 +64,13 @@ class SasToken:
 
     @classmethod
     def parse(cls, text: str) -> "SasToken | Refused":
-        """Never raises: what is no token is `Refused`."""
-        if not text.startswith(_PREFIX) or len(text) > _MAX_TOKEN:
+        """Never raises: what is no token is `Refused`.
+
+        Only `%XX` is decoded. A `+` stays one: it is base64 when a client forgets to encode its signature.
+        """
+        if len(text) > _MAX_TOKEN:
+            return Refused(Reason.TOKEN_MALFORMED, f"longer than {_MAX_TOKEN} characters")
+        if not text.startswith(_PREFIX) or not text.isascii():
             return Refused(Reason.TOKEN_MALFORMED, "not a SharedAccessSignature")
         fields: dict[str, str] = {}
         for pair in text[len(_PREFIX) :].split("&"):
@@ -56,13 +81,13 @@ class SasToken:
         resource_as_sent, expiry_as_sent = fields.get("sr"), fields.get("se", "")
         if not resource_as_sent or "sig" not in fields:
             return Refused(Reason.TOKEN_MALFORMED, "sr or sig is missing")
-        if not (expiry_as_sent.isascii() and expiry_as_sent.isdigit() and len(expiry_as_sent) <= _MAX_EXPIRY_DIGITS):
+        if not expiry_as_sent.isdigit() or len(expiry_as_sent) > _MAX_EXPIRY_DIGITS:
             return Refused(Reason.TOKEN_MALFORMED, "se is not a number of seconds")
         try:
             signature = base64.b64decode(unquote(fields["sig"], errors="strict"), validate=True)
             resource = unquote(resource_as_sent, errors="strict")
             key_name = unquote(fields["skn"], errors="strict") if "skn" in fields else None
-        except (UnicodeError, binascii.Error, ValueError):
+        except ValueError:  # UnicodeDecodeError and binascii.Error are ValueErrors
             return Refused(Reason.TOKEN_MALFORMED, "sr, sig or skn can't be decoded")
         if len(signature) != _SIGNATURE_BYTES:
             return Refused(Reason.TOKEN_MALFORMED, "sig is not an HMAC-SHA256")
@@ -77,16 +102,20 @@ class SasToken:
 
     @property
     def signed_text(self) -> bytes:
+        """What the signature is over."""
         return f"{self.resource_as_sent}\n{self.expiry_as_sent}".encode()
 
 
 def verify(
     token: SasToken, keys: tuple[SymmetricKey, ...], *, now: float, leeway_s: int = 0
 ) -> KeySlot | Refused:
-    """Which of the keys (primary, then secondary) signed the token. The signature is judged before the expiry, so
-    that only who knows a key learns that a token has expired."""
+    """Which of the keys, primary then secondary, signed the token. `now` is unix seconds.
+
+    The signature is judged before the expiry, so that only who knows a key learns that a token has expired. At its
+    expiry second, plus `leeway_s` for clocks that differ, a token is over.
+    """
     text = token.signed_text
-    for slot, key in zip(KeySlot, keys, strict=False):
+    for slot, key in zip(_SLOTS, keys, strict=False):
         if hmac.compare_digest(hmac.digest(key.raw, text, "sha256"), token.signature):
             if now >= token.expiry + leeway_s:
                 return Refused(Reason.TOKEN_EXPIRED, f"expired {now - token.expiry:.0f} s ago")
@@ -95,32 +124,43 @@ def verify(
 
 
 def derive_device_key(group_key: SymmetricKey, registration_id: str) -> SymmetricKey:
-    """base64(HMAC-SHA256(group key, registration id)): what `az iot central device compute-device-key` prints."""
+    """A device's own key under a group key: HMAC-SHA256(group key, registration id as UTF-8).
+
+    In base64 it is what `az iot central device compute-device-key` prints. (DPS "Symmetric key attestation".)
+    """
     return SymmetricKey(hmac.digest(group_key.raw, registration_id.encode(), "sha256"))
 
 
 def sign(resource_as_sent: str, key: SymmetricKey, expiry: int, key_name: str | None = None) -> str:
-    """A token, as a device makes it."""
+    """A token, as a device makes it: `resource_as_sent` is signed and sent as it is given."""
     signature = hmac.digest(key.raw, f"{resource_as_sent}\n{expiry}".encode(), "sha256")
     token = f"{_PREFIX}sr={resource_as_sent}&sig={quote(base64.b64encode(signature), safe='')}&se={expiry}"
     return token if key_name is None else f"{token}&skn={key_name}"
 
 
 def dps_resource(id_scope: str, registration_id: str) -> str:
+    """The `sr` of a DPS token, encoded as most SDKs do (`%2F`)."""
     return quote(f"{id_scope}/registrations/{registration_id}", safe="")
 
 
 def hub_resource(host: str, device_id: str) -> str:
+    """The `sr` of a hub token, encoded as most SDKs do (`%2F`)."""
     return quote(f"{host}/devices/{device_id}", safe="")
 
 
 def names_dps(token: SasToken, id_scope: str, registration_id: str) -> bool:
-    """Whether the token is for this registration."""
+    """Whether the token is for this registration: `{idScope}/registrations/{registrationId}`."""
     return token.resource == f"{id_scope}/registrations/{registration_id}"
 
 
 def names_hub(token: SasToken, hosts: frozenset[str], device_id: str) -> bool:
-    """Whether the token is for this device on one of `hosts` (lower case). More segments may follow."""
+    """Whether the token is for this device on one of `hosts`, which are in lower case.
+
+    `{host}/devices/{deviceId}`; some clients append `/api-version=…`. Nothing wider (the host alone) and nothing
+    narrower (a module, another path below the device) is a device's token here.
+    """
     host, _, path = token.resource.partition("/")
-    wanted = f"devices/{device_id}"
-    return host.lower() in hosts and (path == wanted or path.startswith(f"{wanted}/api-version="))
+    if host.lower() not in hosts:
+        return False
+    device = f"devices/{device_id}"
+    return path == device or path.startswith(f"{device}/api-version=")

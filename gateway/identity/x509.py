@@ -3,36 +3,66 @@
 TLS has proved that the device holds the leaf's key. Whether the leaf is welcome is decided here, on our own data: a
 chain is built from the leaf, through what the device sent, to any certificate of an enrollment group, be it a
 root or an intermediate (OpenSSL calls that a partial chain). Every refusal has its reason.
-(RFC 5280 section 6.1, as far as devices' certificates go: no policies, no name constraints.)
+
+This is RFC 5280 section 6.1 as far as devices' certificates go. Policies are not asked for. Name constraints are not
+evaluated: a certificate that has them, or anything else critical that is not understood here, is refused.
 """
 
-import dataclasses
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.sas import KeySlot
 from gateway.refusals import Reason, Refused
 
 __all__ = [
-    "LeafCache", "Thumbprints", "TrustAnchor", "TrustAnchors", "VerifiedChain", "check_leaf", "common_name",
-    "match_thumbprint", "proves_possession", "thumbprints", "verify_chain",
-]  # fmt: skip
+    "LeafCache",
+    "Thumbprints",
+    "TrustAnchor",
+    "TrustAnchors",
+    "VerifiedChain",
+    "check_leaf",
+    "common_name",
+    "match_thumbprint",
+    "proves_possession",
+    "thumbprints",
+    "verify_chain",
+]
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+_Outcome = TypeVar("_Outcome")
 
-_MAX_DEPTH: Final = 8
+# Of the certificates that a device sends, this many are looked at: it bounds both the length of a chain and, since
+# each is used once, the signatures that a stranger can make us verify.
+_MAX_INTERMEDIATES: Final = 8
+# NIST SP 800-131A: what is below is disallowed since 2014.
 _MIN_RSA_BITS: Final = 2048
+_MIN_EC_BITS: Final = 224
 _WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
+_CLIENT_PURPOSES: Final = frozenset(
+    {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+)
+# RFC 5280 section 4.2: a critical extension that is not processed must refuse the certificate. Policies and subject
+# alternative names count as processed: none is required, the CN alone names a device.
+_UNDERSTOOD: Final = frozenset(
+    {
+        ExtensionOID.BASIC_CONSTRAINTS,
+        ExtensionOID.CERTIFICATE_POLICIES,
+        ExtensionOID.EXTENDED_KEY_USAGE,
+        ExtensionOID.KEY_USAGE,
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+    }
+)
+_MAX_DETAIL: Final = 120  # a stranger chooses the names that a log line quotes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,33 +83,40 @@ class TrustAnchor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedChain:
-    """The nearest anchor that vouches for the leaf; `depth` counts the certificates between them."""
+    """The nearest anchor that vouches for the leaf.
+
+    `depth` counts the certificates between the two. `valid_until` is the unix second at which the first certificate
+    of the chain, the anchor included, expires.
+    """
 
     anchor_id: str
     depth: int
-    valid_until: datetime
-    """When the first certificate of the chain expires."""
+    valid_until: float
 
 
 class TrustAnchors:
-    """Anchors by subject: two may share a name (a CA that got a new key), so each name has a list."""
+    """Anchors by subject. Several may share one: a CA that renewed its certificate, or got a new key."""
 
     def __init__(self, anchors: Iterable[TrustAnchor]) -> None:
         self._by_subject: dict[bytes, list[TrustAnchor]] = {}
         for anchor in anchors:
             self._by_subject.setdefault(anchor.certificate.subject.public_bytes(), []).append(anchor)
 
-    def named(self, issuer: x509.Name) -> Sequence[TrustAnchor]:
-        return self._by_subject.get(issuer.public_bytes(), ())
+    def issuers_of(self, certificate: x509.Certificate) -> Iterator[TrustAnchor]:
+        """The anchors that did sign `certificate`; only those that may have, by their name, are tried."""
+        for anchor in self._by_subject.get(certificate.issuer.public_bytes(), ()):
+            if _issued(certificate, anchor.certificate):
+                yield anchor
 
 
 def common_name(certificate: x509.Certificate) -> str | None:
-    """The subject's CN, if there is exactly one."""
+    """The subject's CN, if there is exactly one. Raises `ValueError` if the subject can't be read."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else None
 
 
 def thumbprints(certificate: x509.Certificate) -> Thumbprints:
+    """What names a certificate: hashes over all of it."""
     return Thumbprints(
         sha1=certificate.fingerprint(hashes.SHA1()).hex().upper(),  # noqa: S303 - an identifier, as Azure uses it
         sha256=certificate.fingerprint(hashes.SHA256()).hex().upper(),
@@ -88,35 +125,24 @@ def thumbprints(certificate: x509.Certificate) -> Thumbprints:
 
 def check_leaf(leaf: x509.Certificate, registration_id: str, *, now: float) -> Refused | None:
     """What can be said of a leaf by itself: whose it is, its dates, its purpose, its strength."""
-    try:
-        name = common_name(leaf)
-        if name != registration_id:
-            return Refused(Reason.CERTIFICATE_NAME_MISMATCH, f"CN={(name or '')[:64]!r}")
-        dates = _check_dates(leaf, now)
-        if dates is not None:
-            return dates
-        if _is_ca(leaf):
-            return Refused(Reason.CERTIFICATE_IS_CA)
-        purposes = _extension(leaf, x509.ExtendedKeyUsage)
-        if purposes is not None and not {
-            ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
-        } & set(purposes):  # fmt: skip
-            return Refused(Reason.CERTIFICATE_PURPOSE_WRONG, "its extended key usage lacks clientAuth")
-        return _check_strength(leaf)
-    except ValueError as error:
-        return Refused(Reason.CERTIFICATE_MALFORMED, str(error)[:120])
+    return _readable(lambda: _check_leaf(leaf, registration_id, now))
 
 
-def verify_chain(evidence: CertificateEvidence, anchors: TrustAnchors, *, now: float) -> VerifiedChain | Refused:
-    """Lead the leaf to an anchor. Certificates sent in any order are used; loops and long chains end."""
-    try:
-        return _build(evidence.leaf, evidence.intermediates, anchors, now=now, depth=0)
-    except ValueError as error:
-        return Refused(Reason.CERTIFICATE_MALFORMED, str(error)[:120])
+def verify_chain(
+    evidence: CertificateEvidence, anchors: TrustAnchors, *, now: float
+) -> VerifiedChain | Refused:
+    """Lead the leaf to an anchor. The intermediates may have come in any order; loops and long chains end.
+
+    The leaf itself is for `check_leaf`. If no chain holds, the refusal is of the one that came nearest.
+    """
+    return _readable(lambda: _verify_chain(evidence, anchors, now))
 
 
 def match_thumbprint(leaf: x509.Certificate, primary: str | None, secondary: str | None) -> KeySlot | Refused:
-    """Which of an individual enrollment's thumbprints (SHA-1 or SHA-256, hex) the leaf has."""
+    """Which of an individual enrollment's thumbprints the leaf has.
+
+    SHA-1 or SHA-256, in hex of either case; colons and spaces, as tools put between the bytes, don't count.
+    """
     own = thumbprints(leaf)
     for slot, enrolled in ((KeySlot.PRIMARY, primary), (KeySlot.SECONDARY, secondary)):
         if enrolled and enrolled.replace(":", "").replace(" ", "").upper() in (own.sha1, own.sha256):
@@ -125,99 +151,207 @@ def match_thumbprint(leaf: x509.Certificate, primary: str | None, secondary: str
 
 
 def proves_possession(proof: x509.Certificate, ca: x509.Certificate, code: str) -> bool:
-    """Whether `proof` was signed by the CA's key and names the verification code."""
-    return common_name(proof) == code and _issued(proof, ca)
+    """Whether `proof` was signed by the CA's key and its CN is the verification code."""
+    try:
+        return common_name(proof) == code and _issued(proof, ca)
+    except ValueError:
+        return False
 
 
 class LeafCache:
-    """Leaves that were verified, by fingerprint: a known device's certificate costs a look-up and a date check."""
+    """Leaves that were verified, so that a known device's certificate costs a look-up and a date check.
+
+    An entry is for a fingerprint *and* the name that was checked against it. The least recently seen is dropped
+    beyond `capacity`. Whoever changes the anchors must `forget_all()`, or start a new cache.
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self._leaves: OrderedDict[tuple[bytes, str], VerifiedChain] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._leaves)
+
     def get(self, evidence: CertificateEvidence, registration_id: str, *, now: float) -> VerifiedChain | None:
-        found = self._leaves.get((evidence.fingerprint, registration_id))
-        if found is None or datetime.fromtimestamp(now, UTC) > found.valid_until:
+        """The chain that was found for this leaf, unless a certificate of it has expired since."""
+        key = (evidence.fingerprint, registration_id)
+        found = self._leaves.get(key)
+        if found is None:
             return None
+        if now > found.valid_until:
+            del self._leaves[key]
+            return None
+        self._leaves.move_to_end(key)
         return found
 
     def put(self, evidence: CertificateEvidence, registration_id: str, chain: VerifiedChain) -> None:
-        if self._capacity == 0:
-            return
-        self._leaves[(evidence.fingerprint, registration_id)] = chain
+        """Remember a leaf that passed `check_leaf` for this id, and its chain."""
+        key = (evidence.fingerprint, registration_id)
+        self._leaves[key] = chain
+        self._leaves.move_to_end(key)
         if len(self._leaves) > self._capacity:
             self._leaves.popitem(last=False)
 
     def forget_all(self) -> None:
+        """What was verified against anchors that are no longer in force."""
         self._leaves.clear()
 
 
-def _build(
-    certificate: x509.Certificate, sent: tuple[x509.Certificate, ...], anchors: TrustAnchors, *, now: float, depth: int
+def _readable(judge: Callable[[], _Outcome]) -> _Outcome | Refused:
+    """Run `judge`. `cryptography` reads a certificate piece by piece, and complains when it comes to a broken one."""
+    try:
+        return judge()
+    except UnsupportedAlgorithm as error:
+        return Refused(Reason.CERTIFICATE_WEAK, str(error)[:_MAX_DETAIL])
+    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        return Refused(Reason.CERTIFICATE_MALFORMED, str(error)[:_MAX_DETAIL])
+
+
+def _check_leaf(leaf: x509.Certificate, registration_id: str, now: float) -> Refused | None:
+    name = common_name(leaf)
+    if name != registration_id:
+        return Refused(Reason.CERTIFICATE_NAME_MISMATCH, f"CN={(name or '')[:_MAX_DETAIL]!r}")
+    return (
+        _check_dates(leaf, now)
+        or _check_end_entity(leaf)
+        or _check_purpose(leaf)
+        or _check_signature_hash(leaf)
+        or _check_key(leaf)
+        or _check_critical(leaf)
+    )
+
+
+def _verify_chain(
+    evidence: CertificateEvidence, anchors: TrustAnchors, now: float
 ) -> VerifiedChain | Refused:
-    for anchor in anchors.named(certificate.issuer):
-        if _issued(certificate, anchor.certificate):
+    """Breadth first: the first anchor found is the nearest. Each certificate that was sent is used once."""
+    refused: Refused | None = None
+    unused = list(evidence.intermediates[:_MAX_INTERMEDIATES])
+    top = evidence.leaf
+    reached = deque([(top, 0, top.not_valid_after_utc.timestamp())])
+    while reached:
+        top, depth, valid_until = reached.popleft()
+        for anchor in anchors.issuers_of(top):
             unfit = _check_issuer(anchor.certificate, now=now, below=depth)
-            if unfit is not None:
-                return unfit
-            until = min(certificate.not_valid_after_utc, anchor.certificate.not_valid_after_utc)
-            return VerifiedChain(anchor_id=anchor.id, depth=depth, valid_until=until)
-    if depth >= _MAX_DEPTH:
-        return Refused(Reason.CERTIFICATE_UNTRUSTED, "the chain is too long")
-    refused = Refused(Reason.CERTIFICATE_UNTRUSTED, f"issuer {certificate.issuer.rfc4514_string()[:120]!r}")
-    for index, issuer in enumerate(sent):
-        if issuer.subject != certificate.issuer or not _issued(certificate, issuer):
-            continue
-        unfit = _check_issuer(issuer, now=now, below=depth)
-        if unfit is not None:
-            refused = unfit
-            continue
-        rest = sent[:index] + sent[index + 1 :]  # each is used once: a loop runs out of certificates
-        outcome = _build(issuer, rest, anchors, now=now, depth=depth + 1)
-        if isinstance(outcome, VerifiedChain):
-            until = min(certificate.not_valid_after_utc, outcome.valid_until)
-            return dataclasses.replace(outcome, valid_until=until)
-        refused = outcome
-    return refused
+            if unfit is None:
+                valid_until = min(valid_until, anchor.certificate.not_valid_after_utc.timestamp())
+                return VerifiedChain(anchor_id=anchor.id, depth=depth, valid_until=valid_until)
+            refused = refused or unfit
+        for issuer in unused.copy():
+            if not _issued(top, issuer):
+                continue
+            unused.remove(issuer)
+            # Nobody vouches for what was sent but the signature on it, so here its hash matters too.
+            unfit = _check_issuer(issuer, now=now, below=depth) or _check_signature_hash(issuer)
+            if unfit is None:
+                until = min(valid_until, issuer.not_valid_after_utc.timestamp())
+                reached.append((issuer, depth + 1, until))
+            refused = refused or unfit
+    return refused or Refused(
+        Reason.CERTIFICATE_UNTRUSTED,
+        f"no anchor is its issuer {_quoted(top.issuer)}, {depth} up from the leaf",
+    )
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Whether `issuer`'s name and key are those that signed `certificate`. Names first: signatures are dear."""
+    if certificate.issuer != issuer.subject or _key_ids_differ(certificate, issuer):
+        return False
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return True
 
 
+def _key_ids_differ(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """Key identifiers tell CAs of one name apart, where both certificates have them (RFC 5280 section 4.2.1.1)."""
+    authority = _extension(certificate, x509.AuthorityKeyIdentifier)
+    if authority is None or authority.key_identifier is None:
+        return False
+    subject = _extension(issuer, x509.SubjectKeyIdentifier)
+    return subject is not None and subject.digest != authority.key_identifier
+
+
 def _check_issuer(issuer: x509.Certificate, *, now: float, below: int) -> Refused | None:
     """Whether a certificate may have issued another, with `below` CAs between it and the leaf."""
-    constraints = _extension(issuer, x509.BasicConstraints)
-    usage = _extension(issuer, x509.KeyUsage)
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
-        return Refused(Reason.CERTIFICATE_UNTRUSTED, "an issuer in the chain is no CA")
-    if constraints.path_length is not None and constraints.path_length < below:
-        return Refused(Reason.CERTIFICATE_UNTRUSTED, "the chain is longer than its CA allows")
-    return _check_dates(issuer, now) or _check_strength(issuer)
+    unfit = (
+        _check_authority(issuer, below)
+        or _check_dates(issuer, now)
+        or _check_purpose(issuer)
+        or _check_key(issuer)
+        or _check_critical(issuer)
+    )
+    if unfit is None:
+        return None
+    return Refused(unfit.reason, f"issuer {_quoted(issuer.subject)}: {unfit.detail}")
 
 
-def _check_dates(certificate: x509.Certificate, now: float) -> Refused | None:
-    at = datetime.fromtimestamp(now, UTC)
-    if at < certificate.not_valid_before_utc:
-        return Refused(Reason.CERTIFICATE_NOT_YET_VALID, f"from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M}Z")
-    if at > certificate.not_valid_after_utc:
-        return Refused(Reason.CERTIFICATE_EXPIRED, f"until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M}Z")
+def _check_end_entity(leaf: x509.Certificate) -> Refused | None:
+    if _is_ca(leaf):
+        return Refused(Reason.CERTIFICATE_IS_CA)
+    # What TLS does with a client's key is sign. (RFC 8446 section 4.4.2.2; RFC 5246 section 7.4.6.)
+    usage = _extension(leaf, x509.KeyUsage)
+    if usage is not None and not usage.digital_signature:
+        return Refused(Reason.CERTIFICATE_PURPOSE_WRONG, "its key usage lacks digitalSignature")
     return None
 
 
-def _check_strength(certificate: x509.Certificate) -> Refused | None:
-    # A root's own signature proves nothing, so its hash does not matter.
-    self_signed = certificate.subject == certificate.issuer
-    if not self_signed and isinstance(certificate.signature_hash_algorithm, _WEAK_HASHES):
-        return Refused(Reason.CERTIFICATE_WEAK, f"signed with {certificate.signature_hash_algorithm.name}")
+def _check_authority(issuer: x509.Certificate, below: int) -> Refused | None:
+    if not _is_ca(issuer):
+        return Refused(Reason.CERTIFICATE_UNTRUSTED, "it is no CA")
+    usage = _extension(issuer, x509.KeyUsage)
+    if usage is not None and not usage.key_cert_sign:
+        return Refused(Reason.CERTIFICATE_UNTRUSTED, "its key usage lacks keyCertSign")
+    # RFC 5280 does not count self-issued certificates; to count them is simpler, and strict.
+    constraints = _extension(issuer, x509.BasicConstraints)
+    if constraints is not None and constraints.path_length is not None and constraints.path_length < below:
+        return Refused(Reason.CERTIFICATE_UNTRUSTED, "the chain below it is longer than it allows")
+    return None
+
+
+def _check_dates(certificate: x509.Certificate, now: float) -> Refused | None:
+    """Both ends belong to the validity (RFC 5280 section 4.1.2.5)."""
+    at = datetime.fromtimestamp(now, UTC)
+    start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if at < start:
+        return Refused(Reason.CERTIFICATE_NOT_YET_VALID, f"from {start:%Y-%m-%d %H:%M}Z")
+    if at > end:
+        return Refused(Reason.CERTIFICATE_EXPIRED, f"until {end:%Y-%m-%d %H:%M}Z")
+    return None
+
+
+def _check_purpose(certificate: x509.Certificate) -> Refused | None:
+    """An extended key usage, where there is one, must allow clients; a CA's limits what it issues."""
+    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    if purposes is None or not _CLIENT_PURPOSES.isdisjoint(purposes):
+        return None
+    return Refused(Reason.CERTIFICATE_PURPOSE_WRONG, "its extended key usage lacks clientAuth")
+
+
+def _check_signature_hash(certificate: x509.Certificate) -> Refused | None:
+    algorithm = certificate.signature_hash_algorithm
+    if isinstance(algorithm, _WEAK_HASHES):
+        return Refused(Reason.CERTIFICATE_WEAK, f"signed with {algorithm.name}")
+    return None
+
+
+def _check_key(certificate: x509.Certificate) -> Refused | None:
     key = certificate.public_key()
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
         return Refused(Reason.CERTIFICATE_WEAK, f"RSA with {key.key_size} bits")
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _MIN_EC_BITS:
+        return Refused(Reason.CERTIFICATE_WEAK, f"an elliptic curve of {key.key_size} bits")
+    return None
+
+
+def _check_critical(certificate: x509.Certificate) -> Refused | None:
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid not in _UNDERSTOOD:
+            return Refused(
+                Reason.CERTIFICATE_UNTRUSTED,
+                f"its critical extension {extension.oid.dotted_string} is not understood",
+            )
     return None
 
 
@@ -231,3 +365,7 @@ def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extens
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
+
+
+def _quoted(name: x509.Name) -> str:
+    return repr(name.rfc4514_string()[:_MAX_DETAIL])
