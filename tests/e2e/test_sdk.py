@@ -62,10 +62,7 @@ async def test_a_device_with_a_group_key_provisions_and_its_telemetry_is_on_its_
 async def test_a_device_with_a_certificate_from_an_intermediate_provisions(
     gateway: GatewayProcess, device: Device, tmp_path: Path
 ) -> None:
-    ca = pki.load_ca(
-        Path(gateway.setup["caCertificate"]).read_bytes(),
-        Path(gateway.setup["caCertificate"]).with_suffix(".key").read_bytes(),
-    )
+    ca = development_ca(gateway)
     intermediate = pki.create_intermediate(ca, "Factory 7")
     leaf = pki.issue_device(intermediate, "sdk-x509-1")
     certificate_file, key_file = write(leaf, tmp_path)
@@ -179,6 +176,11 @@ def test_a_certificate_for_another_name_is_refused(
         key_file=tmp_path / "sdk-somebody.key",
     )
     refused(gateway, seen, "sdk-else-1", "certificate_name_mismatch")
+
+
+def development_ca(gateway: GatewayProcess) -> pki.IssuedCertificate:
+    certificate = Path(gateway.setup["caCertificate"])
+    return pki.load_ca(certificate.read_bytes(), certificate.with_suffix(".key").read_bytes())
 
 
 def write(leaf: pki.IssuedCertificate, directory: Path) -> tuple[Path, Path]:

@@ -1,0 +1,71 @@
+"""The README's commands do what it says: each block that is marked `executed` is run, as it stands."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.gateway_process import free_port
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"<!-- executed: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
+
+
+def blocks() -> dict[str, str]:
+    return dict(BLOCK.findall((ROOT / "README.md").read_text()))
+
+
+def environment() -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    return {**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+
+
+def sh(script: str, cwd: Path) -> str:
+    done = subprocess.run(
+        ["sh", "-e", "-x"], input=script, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
+    commands = blocks()
+    assert set(commands) == {"setup", "operate", "load"}
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
+    init, serve = commands["setup"].splitlines()
+    # The usual ports may be taken where tests run; everything else is as a reader types it.
+    sh(f"{init} --port {free_port()} --app-port {free_port()}", tmp_path)
+    with subprocess.Popen(
+        serve.split(), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as gateway:  # fmt: skip
+        assert gateway.stdout is not None
+        try:
+            for line in gateway.stdout:
+                if "gateway.started" in line:
+                    break
+            else:
+                raise AssertionError("the gateway ended by itself")
+            printed = sh(commands["operate"], tmp_path)
+        finally:
+            gateway.terminate()
+            rest = gateway.stdout.read()
+    assert gateway.returncode == 0, rest
+    for shown in (
+        "simulated-001",
+        "simulated-003",
+        "thermostat-002",
+        '"provisioned": true',
+        "SAS-IoT-Devices",
+    ):
+        assert shown in printed
+    assert "template.associated" in rest
+    assert "storm" in sh(commands["load"], tmp_path)
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) < 200
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (ROOT / target).exists(), target

@@ -1,0 +1,273 @@
+"""The TLS channel between a made-up transport and a made-up receiver, with a real TLS client in memory."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from OpenSSL import SSL
+
+from gateway import pki
+from gateway.edge.tls import TlsChannel, make_context
+from gateway.errors import StartError
+from gateway.identity.evidence import CertificateEvidence
+
+
+class Transport:
+    """Remembers what the channel wrote and asked for."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.reading = True
+        self.closed = self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def take(self) -> bytes:
+        data, self.written = bytes(self.written), bytearray()
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed or self.aborted
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.received = b""
+        self.version = ""
+        self.certificate: CertificateEvidence | None = None
+        self.failed = ""
+        self.ended = self.lost = False
+        self.pause_after: int | None = None
+        self.channel: TlsChannel | None = None
+
+    def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
+        self.version, self.certificate = version, certificate
+
+    def tls_failed(self, detail: str) -> None:
+        self.failed = detail
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        if self.pause_after is not None and len(self.received) >= self.pause_after:
+            assert self.channel is not None
+            self.channel.pause_reading()
+
+    def eof_received(self) -> bool | None:
+        self.ended = True
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+
+
+class Wire:
+    """A TLS client and our channel, wired together by hand."""
+
+    def __init__(self, context: SSL.Context, client_context: SSL.Context | None = None) -> None:
+        self.transport, self.receiver = Transport(), Receiver()
+        self.channel = TlsChannel(context, lambda _channel, _transport: self.receiver)
+        self.receiver.channel = self.channel
+        self.channel.connection_made(self.transport)  # type: ignore[arg-type]
+        self.client = SSL.Connection(client_context or a_client(), None)
+        self.client.set_connect_state()
+
+    def shake_hands(self) -> None:
+        for _ in range(4):
+            with suppress(SSL.WantReadError):
+                self.client.do_handshake()
+            self.client_to_gateway()
+            self.gateway_to_client()
+
+    def client_to_gateway(self, *, by: int = 1 << 20) -> None:
+        data = drain(self.client)
+        for start in range(0, len(data), by):
+            self.channel.data_received(data[start : start + by])
+
+    def gateway_to_client(self) -> None:
+        data = self.transport.take()
+        if data:
+            self.client.bio_write(data)
+
+
+def drain(engine: SSL.Connection) -> bytes:
+    data = b""
+    while True:
+        try:
+            data += engine.bio_read(65536)
+        except SSL.WantReadError:
+            return data
+
+
+def a_client(identity: pki.IssuedCertificate | None = None, *, newest: int | None = None) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+    context.set_verify(SSL.VERIFY_NONE)
+    if newest is not None:
+        context.set_max_proto_version(newest)
+    if identity is not None:
+        context.use_privatekey(identity.key)
+        context.use_certificate(identity.certificate)
+        for intermediate in identity.chain:
+            context.add_extra_chain_cert(intermediate)
+    return context
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> SSL.Context:
+    directory = tmp_path_factory.mktemp("tls")
+    server = pki.issue_server(pki.create_ca("CA"), ["localhost"])
+    (directory / "crt").write_bytes(server.chain_pem)
+    (directory / "key").write_bytes(server.key_pem)
+    return make_context(directory / "crt", directory / "key", minimum_version="1.2")
+
+
+@pytest.mark.parametrize(
+    ("newest", "version"), [(SSL.TLS1_2_VERSION, "TLSv1.2"), (SSL.TLS1_3_VERSION, "TLSv1.3")]
+)
+def test_both_versions_of_tls_are_served_and_data_goes_both_ways(
+    context: SSL.Context, newest: int, version: str
+) -> None:
+    wire = Wire(context, a_client(newest=newest))
+    wire.shake_hands()
+    assert (wire.receiver.version, wire.receiver.certificate) == (version, None)
+    wire.client.send(b"hello")
+    wire.client_to_gateway(by=1)
+    assert wire.receiver.received == b"hello"
+    wire.channel.write(b"x" * 100_000)
+    wire.gateway_to_client()
+    received = b""
+    while len(received) < 100_000:
+        received += wire.client.recv(65536)
+    assert received == b"x" * 100_000
+
+
+def test_an_older_version_is_refused(context: SSL.Context) -> None:
+    wire = Wire(context, a_client(newest=SSL.TLS1_1_VERSION))
+    with pytest.raises(SSL.Error):
+        wire.shake_hands()
+    wire = Wire(context)
+    wire.channel.data_received(b"\x10\x0c\x00\x04MQTT\x04\x02\x00\x3c\x00\x00")
+    assert wire.receiver.failed
+
+
+@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_any_certificate_is_taken_for_judgement_with_what_was_sent_along(
+    context: SSL.Context, newest: int
+) -> None:
+    stranger = pki.create_ca("a CA that nobody here knows")
+    leaf = pki.issue_device(pki.create_intermediate(stranger, "Factory"), "t-1")
+    wire = Wire(context, a_client(leaf, newest=newest))
+    wire.shake_hands()
+    evidence = wire.receiver.certificate
+    assert evidence is not None
+    assert evidence.leaf == leaf.certificate
+    assert evidence.intermediates == leaf.chain
+    selfmade = pki.self_signed_device("t-2")
+    wire = Wire(context, a_client(selfmade, newest=newest))
+    wire.shake_hands()
+    assert wire.receiver.certificate is not None
+    assert wire.receiver.certificate.leaf == selfmade.certificate
+
+
+def test_nothing_is_decrypted_while_reading_is_paused_and_nothing_is_lost(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.receiver.pause_after = 1
+    for _ in range(5):
+        wire.client.send(b"y" * 16_000)
+    wire.client_to_gateway()
+    received_before = len(wire.receiver.received)
+    assert received_before < 80_000
+    assert not wire.transport.reading
+    wire.receiver.pause_after = None
+    wire.channel.resume_reading()
+    assert wire.transport.reading
+    assert wire.receiver.received == b"y" * 80_000
+
+
+def test_an_end_that_comes_during_a_pause_is_told_after_the_data(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.channel.pause_reading()
+    wire.client.send(b"last words")
+    wire.client_to_gateway()
+    wire.channel.eof_received()
+    assert not wire.receiver.ended
+    wire.channel.resume_reading()
+    assert (wire.receiver.received, wire.receiver.ended) == (b"last words", True)
+
+
+def test_close_notify_is_told_as_the_end_and_answered_in_kind(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.client.send(b"bye")
+    wire.client.shutdown()
+    wire.client_to_gateway()
+    assert (wire.receiver.received, wire.receiver.ended) == (b"bye", True)
+    wire.channel.close()
+    assert wire.transport.closed
+    wire.gateway_to_client()
+    with pytest.raises(SSL.ZeroReturnError):
+        wire.client.recv(1)
+
+
+def test_closing_says_close_notify_after_what_was_written(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.channel.write(b"CONNACK")
+    wire.channel.close()
+    wire.gateway_to_client()
+    assert wire.client.recv(100) == b"CONNACK"
+    with pytest.raises(SSL.ZeroReturnError):
+        wire.client.recv(100)
+
+
+def test_a_cut_connection_is_lost_without_a_word(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.channel.eof_received()
+    wire.channel.connection_lost(ConnectionResetError())
+    assert wire.receiver.lost
+    wire.channel.write(b"too late")
+    wire.channel.close()
+
+
+def test_bytes_that_break_the_record_layer_are_one_reason(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.channel.data_received(b"\x17\x03\x03\x00\x10" + b"\0" * 16)
+    assert wire.receiver.failed
+    assert "\n" not in wire.receiver.failed
+
+
+def test_a_file_that_is_no_certificate_is_named(tmp_path: Path) -> None:
+    server = pki.issue_server(pki.create_ca("CA"), ["localhost"])
+    good_key, good_crt, junk = tmp_path / "key", tmp_path / "crt", tmp_path / "junk"
+    good_key.write_bytes(server.key_pem)
+    good_crt.write_bytes(server.chain_pem)
+    junk.write_text("junk")
+    with pytest.raises(StartError, match=r"junk: not a PEM file"):
+        make_context(junk, good_key, minimum_version="1.2")
+    with pytest.raises(StartError, match=r"junk: not a PEM file"):
+        make_context(good_crt, junk, minimum_version="1.2")
+    with pytest.raises(StartError, match=r"gone: can't be read"):
+        make_context(good_crt, tmp_path / "gone", minimum_version="1.3")
+    other = tmp_path / "other"
+    other.write_bytes(pki.self_signed_device("x").key_pem)
+    with pytest.raises(StartError, match=r"other: not the key of .*crt"):
+        make_context(good_crt, other, minimum_version="1.2")
