@@ -74,6 +74,7 @@ async def open_core(
     """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
     store = SqlStore(settings.store_url)
     await store.open()
+    log.debug("store.opened", store=settings.store_url.rpartition("/")[2])
     try:
         registry = Registry(store, settings.registry)
         twins = Twins(store, registry.registrar, settings.twin)
@@ -146,7 +147,7 @@ class Gateway:
                 async with open_core(self._settings, sessions=self.sessions, clock=self._clock) as core:
                     self.core = core
                     await self._serve(core, ready)
-        except* Exception as group:
+        except* Exception as group:  # noqa: BLE001 - a fault is said in one line, and everything ends in order
             error = _first(group)
             if ready.done():
                 self._on_failure(error)
@@ -242,8 +243,8 @@ class Gateway:
         # idle one, and nobody waits for a peer that doesn't read.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.devices.shutdown_timeout_s):
-                while edge.connections:
-                    await asyncio.sleep(_CLOSING_POLL_S)  # noqa: ASYNC110 - once, at the very end
+                while edge.connections:  # noqa: ASYNC110 - once, at the very end
+                    await asyncio.sleep(_CLOSING_POLL_S)
 
 
 def _make_listeners(edge: Edge, settings: Settings) -> "list[DeviceListener]":
@@ -261,7 +262,9 @@ def _first(group: BaseExceptionGroup[BaseException]) -> GatewayError:
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error if isinstance(error, GatewayError) else GatewayError(f"a fault of the gateway's own: {error!r}")
+    return (
+        error if isinstance(error, GatewayError) else GatewayError(f"a fault of the gateway's own: {error!r}")
+    )
 
 
 # `gateway serve`

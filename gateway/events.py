@@ -39,6 +39,7 @@ EVENTS: Final[dict[str, str]] = {
     "store.opened": "the database is at the current schema",
     "store.failed": "a commit or a query failed; those who waited for it were told so",
     # Operators and applications
+    "operation.failed": "an operator's verb broke on a fault of the gateway's own",
     "group.changed": "an enrollment group was created, changed or deleted",
     "enrollment.changed": "an individual enrollment was created, changed or deleted",
     "application.accepted": "an application logged in",

@@ -114,7 +114,13 @@ class _BrokerHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         log = get_logger()
-        method = log.error if record.levelno >= logging.ERROR else log.warning
+        level = logging.ERROR if record.levelno >= logging.ERROR else logging.WARNING
         message = record.getMessage().splitlines() or [""]
         error = record.exc_info[1] if record.exc_info else None
-        method("broker.reported", logger=record.name, message=message[0], error=str(error) if error else None)
+        log.log(
+            level,
+            "broker.reported",
+            logger=record.name,
+            message=message[0],
+            error=str(error) if error else None,
+        )

@@ -44,6 +44,7 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         except GatewayError as error:
             logging_setup.report_failure(error)
             raise
+        _warn_of_open_secrets(settings)
         self.settings = settings
         self.gateway: Gateway | None = None
         self.failure: GatewayError | None = None
@@ -104,3 +105,19 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         if not allowed:
             log.warning("application.denied", application=name, action=str(action), topic=topic)
         return allowed
+
+
+def _warn_of_open_secrets(settings: Settings) -> None:
+    """A private key or a password that others on this machine can read works, and is worth a line."""
+    for file in (settings.devices.key_file, *(each.password_file for each in settings.applications)):
+        try:
+            mode = file.stat().st_mode
+        except OSError:
+            continue  # whoever needs the file says so
+        if mode & 0o077:
+            log.warning(
+                "setting.warned",
+                file=str(file),
+                mode=f"{mode & 0o777:o}",
+                hint="others can read it: chmod 600",
+            )

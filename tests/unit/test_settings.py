@@ -31,8 +31,13 @@ def test_the_minimal_settings_have_a_tls_listener_on_8883_and_no_plain_one() -> 
 
 @pytest.mark.parametrize(
     ("written", "host", "port"),
-    [("127.0.0.1:1884", "127.0.0.1", 1884), (":8883", "0.0.0.0", 8883), ("[::1]:9", "::1", 9), ("localhost:0", "localhost", 0)],
-)  # fmt: skip
+    [
+        ("127.0.0.1:1884", "127.0.0.1", 1884),
+        (":8883", "0.0.0.0", 8883),
+        ("[::1]:9", "::1", 9),
+        ("localhost:0", "localhost", 0),
+    ],
+)
 def test_an_address_is_written_host_colon_port(written: str, host: str, port: int) -> None:
     bind = parse_settings(devices(bind=written)).devices.bind
     assert (bind.host, bind.port) == (host, port)
