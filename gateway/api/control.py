@@ -142,8 +142,8 @@ class ControlServer:
                     hint="the gateway is overloaded, or its store is slow: see `gateway status` and the log",
                 )
             )
-        except Exception:
-            log.exception("operation.failed", verb=verb)
+        except Exception as error:  # noqa: BLE001 - a fault in one verb must not end the gateway
+            log.error("operation.failed", verb=verb, error=repr(error))  # noqa: TRY400 - one line each
             return _error_line(GatewayError(f"{verb} failed", hint="the gateway's log has the reason"))
         response = orjson.dumps({"result": result}) + b"\n"
         if len(response) > MAX_RESPONSE_BYTES:

@@ -21,7 +21,7 @@ def issue(config: Path, device_id: str, *, out: Path, days: int) -> dict[str, st
     ca_certificate, ca_key = (config.absolute().parent / name for name in ("ca.crt", "ca.key"))
     try:
         ca = pki.load_ca(read_text(ca_certificate).encode(), read_text(ca_key).encode())
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: cryptography says so of an encrypted key
         raise OperationError(
             f"{ca_certificate}, {ca_key}: not a CA's certificate and its key in PEM form"
         ) from None

@@ -68,6 +68,10 @@ def _plain(value: object) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case list():
+            return ", ".join(map(_plain, value))
+        case dict():
+            return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
         case _:
             return str(value)
 

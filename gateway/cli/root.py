@@ -106,8 +106,8 @@ def status(config: Config = CONFIG, as_json: Json = False) -> None:
     if as_json:
         print_json(document)
         return
-    devices = document.pop("devices")
-    print_fields(document | {f"devices {name}": count for name, count in devices.items()})
+    counts = document.pop("devices")
+    print_fields(document | {f"devices {name}": count for name, count in counts.items()})
 
 
 app.command("simulate")(simulation.simulate)

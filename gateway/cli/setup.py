@@ -33,6 +33,7 @@ _SERVER_DAYS: Final = 825
 """The longest that some TLS clients accept of a server's certificate."""
 _FILES: Final = ("gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "app.password", "state")
 _SECRET: Final = 0o600
+_PUBLIC: Final = 0o644
 
 
 def init(
@@ -112,14 +113,14 @@ def _fill(
     ca = pki.create_ca(f"Gateway development CA {id_scope}", now=now, days=_CA_DAYS)
     server = pki.issue_server(ca, hosts, now=now, days=_SERVER_DAYS)
     password = secrets.token_hex(16)
-    for name, content in (
-        ("ca.key", ca.key_pem),
-        ("ca.crt", ca.certificate_pem),
-        ("server.key", server.key_pem),
-        ("server.crt", server.certificate_pem),
-        ("app.password", f"{password}\n".encode()),
+    for name, content, mode in (
+        ("ca.key", ca.key_pem, _SECRET),
+        ("ca.crt", ca.certificate_pem, _PUBLIC),
+        ("server.key", server.key_pem, _SECRET),
+        ("server.crt", server.chain_pem, _PUBLIC),
+        ("app.password", f"{password}\n".encode(), _SECRET),
     ):
-        write_new(directory / name, content, mode=_SECRET)
+        write_new(directory / name, content, mode=mode)
     with StateLock(settings.lock_file):
         asyncio.run(_create_groups(settings, ca.certificate_pem.decode()))
     # Last, since it is what makes the directory a set-up.

@@ -13,11 +13,12 @@ import typer
 from gateway.cli.channel import call
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_json
-from gateway.errors import OperationError
+from gateway.errors import NotFoundError, OperationError
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-    from gateway.simulate import Credential, Endpoint, FleetResult, Step
+    from gateway.simulate import Credential, Endpoint, FleetPlan, FleetResult, Step
+    from gateway.templates.template import DeviceTemplate
 
 __all__ = ["simulate"]
 
@@ -71,8 +72,9 @@ def simulate(
         credential_for = (
             _certificates(config, Path(scratch)) if auth is Auth.X509 else _device_keys(config, group)
         )
+        template = _published_template(config, model) if model is not None else None
         report = _say_nothing if as_json else _print_step
-        result = asyncio.run(_run(endpoint, credential_for, plan, report))
+        result = asyncio.run(_run(endpoint, credential_for, plan, template, report))
     if as_json:
         print_json(_to_json(result))
     else:
@@ -126,10 +128,22 @@ def _certificates(config: Path, directory: Path) -> "Callable[[str], Credential]
     return issue_one
 
 
+def _published_template(config: Path, model: str) -> "DeviceTemplate | None":
+    """What the model's devices send, if the gateway knows it."""
+    from gateway.templates.template import build_template  # noqa: PLC0415
+
+    try:
+        exported = call(config, "template.export", template_id=model)
+    except NotFoundError:
+        return None
+    return build_template(exported["document"], exported["id"])
+
+
 async def _run(
     endpoint: "Endpoint",
     credential_for: "Callable[[str], Credential]",
-    plan: Any,
+    plan: "FleetPlan",
+    template: "DeviceTemplate | None",
     report: "Callable[[Step], None]",
 ) -> "FleetResult":
     from gateway.simulate import run_fleet, telemetry_for  # noqa: PLC0415
@@ -142,7 +156,7 @@ async def _run(
         endpoint,
         credential_for,
         plan,
-        telemetry=lambda device_id: telemetry_for(plan.model_id, device_id),
+        telemetry=lambda device_id: telemetry_for(plan.model_id, device_id, template),
         report=report,
         stop=stop,
     )

@@ -60,9 +60,8 @@ def show(
     if as_json:
         print_json(template)
         return
-    print_fields(
-        {name: ", ".join(value) if isinstance(value, list) else value for name, value in template.items()}
-    )
+    components = template.pop("components")
+    print_fields(template | {f"component {name}": contents for name, contents in components.items()})
 
 
 @app.command()

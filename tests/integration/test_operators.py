@@ -1,0 +1,92 @@
+"""Commands against a running gateway: what an operator does takes effect on devices that are connected."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.device import Fleet
+from tests.support.gateway_process import GatewayProcess
+
+THERMOSTAT = "dtmi:com:example:Thermostat;1"
+
+
+@pytest.mark.parametrize(
+    ("more", "group"),
+    [
+        ((), "SAS-IoT-Devices"),
+        (("--auth", "x509"), "X509-IoT-Devices"),
+        (("--plain", "--direct"), "SAS-IoT-Devices"),
+    ],
+    ids=["keys", "certificates", "plain and direct"],
+)
+def test_simulated_devices_come_in(gateway: GatewayProcess, more: tuple[str, ...], group: str) -> None:
+    prefix = f"simulated-{len(more)}-{group[:3].lower()}-"
+    result = gateway.json(
+        "simulate", "-n", "2", "--model", THERMOSTAT, "--messages", "2", "--rate", "100", "--prefix", prefix, *more
+    )  # fmt: skip
+    assert (result["connected"], result["sent"], result["failed"]) == (2, 4, 0)
+    shown = gateway.json("device", "show", f"{prefix}001")
+    assert (shown["status"], shown["template"], shown["enrollmentGroup"]) == (
+        "provisioned",
+        THERMOSTAT,
+        group,
+    )
+
+
+def test_simulated_devices_that_are_refused_are_an_error(gateway: GatewayProcess) -> None:
+    gateway.cli("group", "create", "Closed")
+    gateway.cli("group", "disable", "Closed")
+    ended = gateway.cli(
+        "simulate", "--group", "Closed", "--prefix", "closed-", "--messages", "1", check=False
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[0].startswith("error: 1 of 1 devices failed, first closed-001: ")
+
+
+def test_a_connected_device_is_shown_as_connected(gateway: GatewayProcess, fleet: Fleet) -> None:
+    with fleet.hub("shown-1"):
+        assert gateway.json("device", "show", "shown-1")["connected"] is True
+        assert gateway.json("status")["sessions"] >= 1
+
+
+def test_a_deleted_device_loses_its_session_and_may_register_anew(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    with fleet.hub("deleted-1") as device:
+        assert gateway.json("device", "delete", "deleted-1")["closedSessions"] == 1
+        assert device.is_closed()
+    gateway.wait_for("session.closed", device_id="deleted-1", reason="device_deleted")
+    with fleet.hub("deleted-1"):
+        assert gateway.json("device", "show", "deleted-1")["status"] == "provisioned"
+
+
+def test_an_enrollment_that_is_disabled_closes_its_devices_session(
+    gateway: GatewayProcess, fleet: Fleet, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_text(gateway.cli("device", "compute-key", "single-1").stdout)
+    gateway.cli("enrollment", "create", "single-1", "--primary-key-file", key)
+    with fleet.hub("single-1") as device:
+        assert gateway.json("device", "show", "single-1")["enrollmentGroup"] is None
+        assert gateway.json("enrollment", "disable", "single-1")["closedSessions"] == 1
+        assert device.is_closed()
+
+
+def test_a_template_that_is_published_finds_the_connected_devices_of_its_model(
+    gateway: GatewayProcess, fleet: Fleet, tmp_path: Path
+) -> None:
+    model = "dtmi:com:example:LaterKnown;1"
+    file = tmp_path / "model.json"
+    file.write_text(
+        f'{{"@context": "dtmi:dtdl:context;2", "@id": "{model}", "@type": "Interface", "contents": []}}'
+    )
+    with fleet.hub("early-1", model=model):
+        assert gateway.json("device", "show", "early-1")["template"] is None
+        assert gateway.json("template", "import", file)["associatedDevices"] == 1
+        assert gateway.json("device", "show", "early-1")["template"] == model
+
+
+def test_health_and_the_sockets_mode(gateway: GatewayProcess) -> None:
+    assert gateway.json("health")["healthy"] is True
+    socket = Path(gateway.setup["config"]).parent / "state" / "control.sock"
+    assert socket.stat().st_mode & 0o777 == 0o600
