@@ -320,8 +320,13 @@ def load_settings(path: Path) -> Settings:
     return parse_settings(plugins[PLUGIN_PATH] or {}, source=str(path))
 
 
+def _worst(error: ValidationError) -> Any:
+    """The error to tell: a misspelt key before the one that is missing because of it."""
+    return min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+
+
 def _first_line(error: ValidationError) -> str:
-    first = error.errors()[0]
+    first = _worst(error)
     key = ".".join(str(part) for part in first["loc"]) or "settings"
     match first["type"]:
         case "missing":
@@ -335,7 +340,7 @@ def _first_line(error: ValidationError) -> str:
 
 
 def _hint(error: ValidationError) -> str:
-    first = error.errors()[0]
+    first = _worst(error)
     if first["type"] != "extra_forbidden":
         return ""
     *parents, name = first["loc"]

@@ -49,6 +49,11 @@ def test_an_address_is_written_host_colon_port(written: str, host: str, port: in
         ({}, "hosts: is missing (and 3 more)", ""),
         (with_(hostnames=["x"]), "hostnames: is not a setting", "did you mean `hosts`?"),
         (devices(certificat_file="x"), "devices.certificat_file: is not a setting", "did you mean `certificate_file`?"),
+        (
+            {("id_skope" if name == "id_scope" else name): value for name, value in MINIMAL.items()},
+            "id_skope: is not a setting (and 1 more)",
+            "did you mean `id_scope`?",
+        ),
         (devices(connect_timeout_s=0), "devices.connect_timeout_s: should be greater than or equal to 1", ""),
         (devices(bind="8883"), "devices.bind: write host:port, [v6-address]:port or :port", ""),
         (devices(plain_bind="0.0.0.0:1884"), "devices: plain_bind has no TLS, so it must be a loopback address", ""),
