@@ -69,7 +69,9 @@ class Applications:
     def may_subscribe(self, name: str | None, topic_filter: str) -> bool:
         """Whether everything that `topic_filter` can match lies within the application's rights."""
         application = self._applications.get(name or "")
-        return application is not None and any(filter_covers(right, topic_filter) for right in application.subscribe)
+        return application is not None and any(
+            filter_covers(right, topic_filter) for right in application.subscribe
+        )
 
     def may_receive(self, name: str | None, topic: str) -> bool:
         application = self._applications.get(name or "")

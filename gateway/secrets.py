@@ -28,7 +28,9 @@ class SymmetricKey:
     def __init__(self, raw: bytes) -> None:
         """Raise `ValueError` if `raw` is not 16 to 64 bytes long."""
         if not self.MIN_BYTES <= len(raw) <= self.MAX_BYTES:
-            raise ValueError(f"a symmetric key has {self.MIN_BYTES} to {self.MAX_BYTES} bytes, not {len(raw)}")
+            raise ValueError(
+                f"a symmetric key has {self.MIN_BYTES} to {self.MAX_BYTES} bytes, not {len(raw)}"
+            )
         self.raw = raw
 
     @classmethod
