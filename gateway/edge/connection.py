@@ -322,6 +322,7 @@ class Connection(asyncio.Protocol):
         edge, connect = self._edge, self._connect
         if connect is None:
             raise RuntimeError("a decision without a CONNECT")
+        self._connect = None  # its password has done its work
         self._admitted = admitted
         is_hub = admitted.dialect is Dialect.HUB
         self._clean_session = connect.clean_session or not is_hub
