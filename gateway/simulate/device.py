@@ -95,9 +95,11 @@ class SimulatedDevice:
         so_far = "no answer"
         operation_id: str | None = None
         try:
-            async with asyncio.timeout(self._timeout_s), client:
+            async with asyncio.timeout(self._timeout_s) as deadline, client:
                 await client.subscribe(PROVISIONING_ANSWERS, qos=_QOS)
-                while True:
+                # Asked each time, since the `wait_for` inside aiomqtt may swallow the cancellation by which a
+                # timeout ends this (Python 3.11, github.com/python/cpython/issues/86296).
+                while not deadline.expired():
                     topic, body = provisioning_request(device_id, self.model_id, operation_id)
                     await client.publish(topic, body, qos=_QOS)
                     message = await anext(client.messages)
@@ -112,6 +114,7 @@ class SimulatedDevice:
                             raise OperationError(f"{device_id}: not provisioned: {answer.code} {answer.why}")
                         case _:
                             assert_never(answer)
+                raise TimeoutError  # noqa: TRY301 - as the deadline does
         except TimeoutError:
             raise OperationError(
                 f"{device_id}: not provisioned within {self._timeout_s:g} s: {so_far}"

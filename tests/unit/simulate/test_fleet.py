@@ -1,11 +1,14 @@
 """Simulated devices against a small fake gateway: what became of each is in the result."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import aiomqtt
 import pytest
 
 from gateway.errors import OperationError
@@ -100,6 +103,22 @@ async def test_each_devices_failure_is_its_own_and_one_line() -> None:
         "simulated-004": "simulated-004: not provisioned within 2 s: unassigned",
     }
     assert (result.connected, result.sent) == (1, 1)
+
+
+async def test_waiting_for_a_hub_ends_even_if_a_cancellation_is_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    publish = aiomqtt.Client.publish
+
+    async def swallowing(self: aiomqtt.Client, *arguments: Any, **options: Any) -> None:
+        await publish(self, *arguments, **options)
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(aiomqtt.Client, "publish", swallowing)
+    async with fake_gateway(FakeGateway(provisioning={"simulated-001": "never"})) as gateway:
+        result = await fleet(gateway, FleetPlan(timeout_s=0.3))
+    assert result.devices[0].failure == "simulated-001: not provisioned within 0.3 s: unassigned"
 
 
 async def test_devices_send_until_they_are_told_to_stop_and_then_leave_in_order() -> None:
