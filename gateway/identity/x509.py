@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from gateway.identity.evidence import CertificateEvidence
@@ -44,7 +44,7 @@ _Outcome = TypeVar("_Outcome")
 # Of the certificates that a device sends, this many are looked at: it bounds both the length of a chain and, since
 # each is used once, the signatures that a stranger can make us verify.
 _MAX_INTERMEDIATES: Final = 8
-# NIST SP 800-131A: what is below is disallowed since 2014.
+# NIST SP 800-131A: what is below has been disallowed since 2014. TLS 1.3 has no DSA at all.
 _MIN_RSA_BITS: Final = 2048
 _MIN_EC_BITS: Final = 224
 _WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
@@ -342,6 +342,8 @@ def _check_key(certificate: x509.Certificate) -> Refused | None:
         return Refused(Reason.CERTIFICATE_WEAK, f"RSA with {key.key_size} bits")
     if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _MIN_EC_BITS:
         return Refused(Reason.CERTIFICATE_WEAK, f"an elliptic curve of {key.key_size} bits")
+    if isinstance(key, dsa.DSAPublicKey):
+        return Refused(Reason.CERTIFICATE_WEAK, "a DSA key")
     return None
 
 

@@ -1,0 +1,116 @@
+"""Certificates with one flaw each, which `gateway.pki` would never make."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+NOW = 1_700_000_000
+DAY = 86_400
+
+_SHA256_WITH_RSA = bytes.fromhex("2a864886f70d01010b")
+WEAK_RSA_SIGNATURES = {
+    "md5": bytes.fromhex("2a864886f70d010104"),
+    "sha1": bytes.fromhex("2a864886f70d010105"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: Any
+
+
+def make(
+    name: str | Sequence[str],
+    issuer: Made | None = None,
+    *,
+    ca: bool | None = None,
+    path_length: int | None = None,
+    start: float = NOW - DAY,
+    end: float = NOW + DAY,
+    key: Any = None,
+    purposes: Sequence[x509.ObjectIdentifier] = (),
+    usage: x509.KeyUsage | None = None,
+    key_ids: bool = True,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> Made:
+    """Signed by `issuer`, or by itself. `ca` None leaves basicConstraints out."""
+    own = key or ec.generate_private_key(ec.SECP256R1())
+    signer = issuer.key if issuer is not None else own
+    names = [name] if isinstance(name, str) else name
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, each) for each in names])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if issuer is None else issuer.certificate.subject)
+        .public_key(own.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(start, UTC))
+        .not_valid_after(datetime.fromtimestamp(end, UTC))
+    )
+    if ca is not None:
+        builder = builder.add_extension(x509.BasicConstraints(ca=ca, path_length=path_length), critical=True)
+    if key_ids:
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(own.public_key()), critical=False
+        ).add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+        )
+    if purposes:
+        builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+    if usage is not None:
+        builder = builder.add_extension(usage, critical=True)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    algorithm = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Made(certificate=builder.sign(signer, algorithm), key=own)
+
+
+def authority(name: str, issuer: Made | None = None, **flaws: Any) -> Made:
+    """A CA that lasts longer than what it issues."""
+    return make(name, issuer, **{"ca": True, "start": NOW - 10 * DAY, "end": NOW + 10 * DAY, **flaws})
+
+
+def usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=False,
+        content_commitment=False,
+        key_encipherment=True,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def said_to_be_signed_with(weak_hash: str, made: Made) -> x509.Certificate:
+    """Rewrite the signature algorithm of an RSA-signed certificate: today's libraries won't sign with these hashes.
+
+    The signature is no longer right, so this serves where the hash is judged before it.
+    """
+    der = made.certificate.public_bytes(Encoding.DER)
+    assert der.count(_SHA256_WITH_RSA) == 2
+    return x509.load_der_x509_certificate(der.replace(_SHA256_WITH_RSA, WEAK_RSA_SIGNATURES[weak_hash]))
+
+
+def rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+def dsa_key() -> dsa.DSAPrivateKey:
+    return dsa.generate_private_key(2048)
+
+
+def ed25519_key() -> ed25519.Ed25519PrivateKey:
+    return ed25519.Ed25519PrivateKey.generate()
