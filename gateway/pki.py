@@ -122,9 +122,10 @@ def load_ca(certificate_pem: bytes, key_pem: bytes) -> IssuedCertificate:
     certificate = x509.load_pem_x509_certificate(certificate_pem)
     try:
         key = load_pem_private_key(key_pem, password=None)
+        certified = certificate.public_key()
     except (TypeError, UnsupportedAlgorithm) as error:  # TypeError: the key is encrypted
         raise ValueError("the key can't be read") from error
-    if not isinstance(key, PrivateKey) or key.public_key() != certificate.public_key():
+    if not isinstance(key, PrivateKey) or key.public_key() != certified:
         raise ValueError("the key is not the certificate's")
     if not _is_ca(certificate):
         raise ValueError("the certificate is not a CA's")
