@@ -31,7 +31,7 @@ def root() -> None:
 
 
 @app.command()
-def storm(
+def storm(  # noqa: PLR0917 - options, which typer passes by keyword
     devices: Annotated[int, typer.Option("-n", "--devices", min=1, help="How many.")],
     group_key: Annotated[
         str,

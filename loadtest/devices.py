@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.identity import sas
-
 from gateway.mqtt import Connect, encode
 from gateway.secrets import SymmetricKey
 from gateway.simulate.wire import hub_token, hub_username, provisioning_token, provisioning_username

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, cast
 
+from gateway import pki
 from gateway.mqtt import Connect, Disconnect, Event, Publish, ServerConnection, Subscribe
 
 _LEAK_TIMEOUT_S = 10.0
@@ -28,6 +31,8 @@ class FakeGateway:
     provisioning: Mapping[str, ProvisioningBehaviour] = field(default_factory=dict)
     port: int = 0
     connects: list[Connect] = field(default_factory=list)
+    certificate_names: list[str] = field(default_factory=list)
+    """The common names of the client certificates that were shown."""
     published: list[tuple[str, Publish]] = field(default_factory=list)
     """(client id, message), without what was said to the provisioning service."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -38,11 +43,50 @@ class FakeGateway:
     all_closed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+@dataclass(frozen=True)
+class Certificates:
+    """Files of one CA, and a server that it vouches for."""
+
+    ca_file: Path
+    other_ca_file: Path
+    """Of a CA that vouches for nobody."""
+    device: tuple[Path, Path]
+    """A self-signed device's certificate and key."""
+    server: ssl.SSLContext
+    """Asks for a client certificate, and takes that device's."""
+
+
+def make_certificates(directory: Path, device_id: str) -> Certificates:
+    ca, other = pki.create_ca("Right"), pki.create_ca("Wrong")
+    server, device = pki.issue_server(ca, ["localhost", "127.0.0.1"]), pki.self_signed_device(device_id)
+    contents = {
+        "ca.crt": ca.certificate_pem,
+        "other.crt": other.certificate_pem,
+        "server.crt": server.chain_pem,
+        "server.key": server.key_pem,
+        "device.crt": device.chain_pem,
+        "device.key": device.key_pem,
+    }
+    files = {name: directory / name for name in contents}
+    for name, content in contents.items():
+        files[name].write_bytes(content)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files["server.crt"], files["server.key"])
+    context.load_verify_locations(files["device.crt"])
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return Certificates(
+        ca_file=files["ca.crt"],
+        other_ca_file=files["other.crt"],
+        device=(files["device.crt"], files["device.key"]),
+        server=context,
+    )
+
+
 @asynccontextmanager
-async def fake_gateway(gateway: FakeGateway) -> AsyncIterator[FakeGateway]:
-    """Serve on a free port of loopback, without TLS."""
+async def fake_gateway(gateway: FakeGateway, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeGateway]:
+    """Serve on a free port of loopback."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Session(gateway), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: _Session(gateway), "127.0.0.1", 0, ssl=tls)
     gateway.port = server.sockets[0].getsockname()[1]
     async with server:
         yield gateway
@@ -59,6 +103,10 @@ class _Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        shown = transport.get_extra_info("peercert")
+        if shown:
+            subject = {key: value for ((key, value),) in shown["subject"]}
+            self._gateway.certificate_names.append(subject["commonName"])
         self._gateway.open += 1
         self._gateway.all_closed.clear()
 

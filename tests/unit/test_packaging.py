@@ -34,6 +34,6 @@ def test_every_directory_with_modules_is_a_package() -> None:
 
 
 def test_the_version_is_said_once(project: dict[str, Any]) -> None:
-    import gateway  # noqa: PLC0415 - the one that is installed
+    import gateway  # the one that is installed
 
     assert project["project"]["version"] == gateway.__version__

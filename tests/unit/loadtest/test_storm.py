@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,13 @@ from gateway.secrets import SymmetricKey
 from loadtest.devices import Population
 from loadtest.result import StormResult
 from loadtest.storm import Route, StormPlan, Target, allow_open_files, run_storm
-from tests.support.fake_gateway import Behaviour, FakeGateway, ProvisioningBehaviour, fake_gateway
+from tests.support.fake_gateway import (
+    Behaviour,
+    FakeGateway,
+    ProvisioningBehaviour,
+    fake_gateway,
+    make_certificates,
+)
 
 KEY = SymmetricKey(bytes(range(64)))
 PATIENCE_S = 20.0
@@ -109,6 +116,25 @@ async def test_a_device_that_is_never_assigned_times_out() -> None:
     async with fake_gateway(FakeGateway(provisioning={"storm-000001": "never"})) as gateway:
         result = await storm(gateway, 1, StormPlan(path=Route.DPS, timeout_s=IMPATIENCE_S))
     assert (result.offered, result.timed_out) == (1, 1)
+
+
+@pytest.mark.parametrize("route", list(Route))
+async def test_devices_come_in_over_tls(route: Route, tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, "unused")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        target = Target(host="localhost", port=gateway.port, ca_file=certificates.ca_file)
+        result = await run_storm(target, population(5), StormPlan(path=route, timeout_s=PATIENCE_S))
+    assert result.all_admitted
+    assert gateway.goodbyes == (10 if route is Route.DPS else 5)
+
+
+async def test_a_gateway_with_a_certificate_of_another_ca_is_a_failure_of_each_device(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, "unused")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        target = Target(host="localhost", port=gateway.port, ca_file=certificates.other_ca_file)
+        result = await run_storm(target, population(2), StormPlan(timeout_s=PATIENCE_S))
+    assert_adds_up(result)
+    assert result.failed == {"TLS: CERTIFICATE_VERIFY_FAILED": 2}
 
 
 async def test_a_rate_spreads_the_devices_out() -> None:

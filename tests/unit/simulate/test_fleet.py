@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from gateway.simulate import (
     run_fleet,
     telemetry_for,
 )
-from tests.support.fake_gateway import FakeGateway, fake_gateway
+from tests.support.fake_gateway import FakeGateway, fake_gateway, make_certificates
 
 MODEL = "dtmi:com:example:TemperatureController;1"
 CREDENTIAL = KeyCredential(SymmetricKey(bytes(32)))
@@ -140,6 +141,36 @@ async def test_a_duration_ends_it_too() -> None:
     async with fake_gateway(FakeGateway()) as gateway:
         result = await fleet(gateway, FleetPlan(provision=False, messages_per_s=20, duration_s=0.12))
     assert 1 <= result.sent <= 3
+
+
+async def test_a_device_shows_its_certificate_and_needs_no_token(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, "simulated-001")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        result = await run_fleet(
+            Endpoint(
+                host="localhost", port=gateway.port, id_scope="0ne00ABCDEF", ca_file=certificates.ca_file
+            ),
+            lambda _: CertificateCredential(*certificates.device),
+            FleetPlan(messages=1, messages_per_s=FAST),
+            telemetry=lambda device_id: telemetry_for(None, device_id),
+        )
+    assert (result.connected, result.sent, result.failures) == (1, 1, ())
+    assert gateway.certificate_names == ["simulated-001", "simulated-001"], "to provisioning and to the hub"
+    assert [connect.password for connect in gateway.connects] == [None, None]
+
+
+# paho-mqtt leaves a socket whose TLS handshake failed to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_device_does_not_talk_to_a_gateway_that_its_ca_does_not_know(tmp_path: Path) -> None:
+    certificates = make_certificates(tmp_path, "simulated-001")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        where = Endpoint(
+            host="localhost", port=gateway.port, id_scope="0ne00ABCDEF", ca_file=certificates.other_ca_file
+        )
+        with pytest.raises(OperationError, match="certificate verify failed"):
+            await SimulatedDevice("d-1", where, CREDENTIAL).provision()
+    assert gateway.connects == []
+    gc.collect()
 
 
 async def test_a_gateway_that_is_not_there_is_told_in_one_line() -> None:
