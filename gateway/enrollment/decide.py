@@ -43,7 +43,9 @@ class GroupBook:
     With it goes the cache of verified leaves, so what a removed CA vouched for is forgotten at once.
     """
 
-    def __init__(self, groups: Iterable[EnrollmentGroup] = (), *, leaf_cache_size: int = _DEFAULT_LEAF_CACHE) -> None:
+    def __init__(
+        self, groups: Iterable[EnrollmentGroup] = (), *, leaf_cache_size: int = _DEFAULT_LEAF_CACHE
+    ) -> None:
         self._groups = {group.id: group for group in groups}
         self._sas = [group for group in self._groups.values() if isinstance(group.attestation, SymmetricKeys)]
         self.leaves = x509.LeafCache(leaf_cache_size)
@@ -90,7 +92,9 @@ def _individual_by_token(
     token: sas.SasToken, individual: IndividualEnrollment, *, now: float, leeway_s: int
 ) -> Verified | Refused:
     if not isinstance(individual.attestation, SymmetricKeys):
-        return Refused(Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a certificate, a token came")
+        return Refused(
+            Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a certificate, a token came"
+        )
     slot = sas.verify(token, individual.attestation.both, now=now, leeway_s=leeway_s)
     if isinstance(slot, Refused):
         return slot
@@ -103,7 +107,13 @@ def _individual_by_token(
 
 
 def _group_by_token(
-    registration_id: str, token: sas.SasToken, groups: GroupBook, known_group: str | None, *, now: float, leeway_s: int
+    registration_id: str,
+    token: sas.SasToken,
+    groups: GroupBook,
+    known_group: str | None,
+    *,
+    now: float,
+    leeway_s: int,
 ) -> Verified | Refused:
     refused = Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has symmetric keys")
     for group in groups.sas_groups(known_group):
@@ -130,11 +140,15 @@ def _individual_by_certificate(
     registration_id: str, evidence: CertificateEvidence, individual: IndividualEnrollment, *, now: float
 ) -> Verified | Refused:
     if not isinstance(individual.attestation, ThumbprintPair):
-        return Refused(Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a token, a certificate came")
+        return Refused(
+            Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a token, a certificate came"
+        )
     unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
     if unfit is not None:
         return unfit
-    slot = x509.match_thumbprint(evidence.leaf, individual.attestation.primary, individual.attestation.secondary)
+    slot = x509.match_thumbprint(
+        evidence.leaf, individual.attestation.primary, individual.attestation.secondary
+    )
     if isinstance(slot, Refused):
         return slot
     if not individual.enabled:
@@ -145,23 +159,34 @@ def _individual_by_certificate(
 def _group_by_certificate(
     registration_id: str, evidence: CertificateEvidence, groups: GroupBook, *, now: float
 ) -> Verified | Refused:
-    chain: x509.VerifiedChain | Refused | None = groups.leaves.get(evidence, registration_id, now=now)
-    if chain is None:
-        unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
-        if unfit is not None:
-            return unfit
-        if not groups.has_anchors:
-            return Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has a CA certificate")
-        chain = x509.verify_chain(evidence, groups.anchors, now=now)
-        if isinstance(chain, Refused):
-            return chain
-        groups.leaves.put(evidence, registration_id, chain)
+    chain = groups.leaves.get(evidence, registration_id, now=now) or _new_leaf(
+        registration_id, evidence, groups, now=now
+    )
+    if isinstance(chain, Refused):
+        return chain
     group_id, _, slot = chain.anchor_id.rpartition("/")
     group = groups.get(group_id)
     assert group is not None, "anchors and groups are of one snapshot"  # noqa: S101
     if not group.enabled:
         return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
-    return Verified(mechanism="x509", enrollment_group=group.id, key_slot=slot, auto_approve=group.auto_approve)
+    return Verified(
+        mechanism="x509", enrollment_group=group.id, key_slot=slot, auto_approve=group.auto_approve
+    )
+
+
+def _new_leaf(
+    registration_id: str, evidence: CertificateEvidence, groups: GroupBook, *, now: float
+) -> x509.VerifiedChain | Refused:
+    """Judge a leaf that was not seen before, and remember it if it is good."""
+    unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
+    if unfit is not None:
+        return unfit
+    if not groups.has_anchors:
+        return Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has a CA certificate")
+    chain = x509.verify_chain(evidence, groups.anchors, now=now)
+    if isinstance(chain, x509.VerifiedChain):
+        groups.leaves.put(evidence, registration_id, chain)
+    return chain
 
 
 def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:

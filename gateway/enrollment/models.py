@@ -10,7 +10,14 @@ from cryptography import x509
 
 from gateway.secrets import SymmetricKey
 
-__all__ = ["EnrollmentGroup", "IndividualEnrollment", "SigningCertificates", "SymmetricKeys", "ThumbprintPair", "is_group_id"]
+__all__ = [
+    "EnrollmentGroup",
+    "IndividualEnrollment",
+    "SigningCertificates",
+    "SymmetricKeys",
+    "ThumbprintPair",
+    "is_group_id",
+]
 
 _GROUP_ID: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 
@@ -57,7 +64,12 @@ class EnrollmentGroup:
 
     @classmethod
     def new(
-        cls, group_id: str, attestation: SymmetricKeys | SigningCertificates, *, auto_approve: bool = True, now: float
+        cls,
+        group_id: str,
+        attestation: SymmetricKeys | SigningCertificates,
+        *,
+        auto_approve: bool = True,
+        now: float,
     ) -> "EnrollmentGroup":
         return cls(
             id=group_id, attestation=attestation, auto_approve=auto_approve, created_at=now, updated_at=now,

@@ -20,7 +20,7 @@ from gateway.errors import ConflictError
 __all__ = ["TRANSITIONS", "Device", "Status", "Verb", "is_device_id", "transition"]
 
 _CENTRAL_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
-_DPS_ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._:-]{0,126}[A-Za-z0-9-])?")
+_DPS_ID: Final = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 
 
 class Status(StrEnum):
@@ -89,7 +89,9 @@ def transition(device: Device, verb: Verb, *, now: float) -> Device:
         raise ConflictError(f"{device.id} is {device.status}: it can't be {_PAST[verb]}")
     status = TRANSITIONS[(device.status, verb)]
     if status is _BACK:
-        return device.replace(now=now, status=device.status_before_block or Status.REGISTERED, status_before_block=None)
+        return device.replace(
+            now=now, status=device.status_before_block or Status.REGISTERED, status_before_block=None
+        )
     if status is Status.BLOCKED:
         return device.replace(now=now, status=status, status_before_block=device.status)
     if status is Status.PROVISIONED:

@@ -26,7 +26,9 @@ def migrate(connection: Connection) -> None:
     if current == scripts.get_current_head():
         return
     if current is None and inspect(connection).get_table_names():
-        raise StoreCorrupt("the database has tables that are not the gateway's", hint="give `registry.url` one of its own")
+        raise StoreCorrupt(
+            "the database has tables that are not the gateway's", hint="give `registry.url` one of its own"
+        )
     if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
         raise StoreCorrupt(
             f"the database is at schema {current}, which this version does not know",

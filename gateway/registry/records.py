@@ -1,10 +1,15 @@
-"""Values ↔ rows: how attestations and devices stand in the database."""
+"""Values ↔ rows: how devices, groups and individual enrollments stand in the database.
+
+Reading raises `StoreCorrupt` for a row that this gateway can't have written, and names it.
+"""
 
 import json
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Row
 
 from gateway.enrollment.models import (
     EnrollmentGroup,
@@ -13,13 +18,21 @@ from gateway.enrollment.models import (
     SymmetricKeys,
     ThumbprintPair,
 )
+from gateway.errors import StoreCorrupt
 from gateway.registry.device import Device, Status
 from gateway.secrets import SymmetricKey
 
-__all__ = ["device_from_row", "device_to_row", "group_from_row", "group_to_row", "individual_from_row", "individual_to_row"]
+__all__ = [
+    "device_from_row",
+    "device_to_row",
+    "group_from_row",
+    "group_to_row",
+    "individual_from_row",
+    "individual_to_row",
+]
 
 Attestation = SymmetricKeys | SigningCertificates | ThumbprintPair
-_Kind = TypeVar("_Kind", SymmetricKeys | SigningCertificates, SymmetricKeys | ThumbprintPair)
+_Value = TypeVar("_Value")
 
 _DEVICE_FIELDS = tuple(Device.__dataclass_fields__)
 
@@ -28,12 +41,8 @@ def device_to_row(device: Device) -> dict[str, Any]:
     return {name: getattr(device, name) for name in _DEVICE_FIELDS}
 
 
-def device_from_row(row: Any) -> Device:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dict
-    values["status"] = Status(values["status"])
-    if values["status_before_block"] is not None:
-        values["status_before_block"] = Status(values["status_before_block"])
-    return Device(**values)
+def device_from_row(row: Row[Any]) -> Device:
+    return _read(_device, row, "device")
 
 
 def group_to_row(group: EnrollmentGroup) -> dict[str, Any]:
@@ -44,11 +53,8 @@ def group_to_row(group: EnrollmentGroup) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def group_from_row(row: Any) -> EnrollmentGroup:
-    values = dict(row._mapping)  # noqa: SLF001
-    attestation = _load(values.pop("attestation"))
-    assert not isinstance(attestation, ThumbprintPair)  # noqa: S101 - groups never have thumbprints
-    return EnrollmentGroup(attestation=attestation, **values)
+def group_from_row(row: Row[Any]) -> EnrollmentGroup:
+    return _read(_group, row, "enrollment group")
 
 
 def individual_to_row(individual: IndividualEnrollment) -> dict[str, Any]:
@@ -59,22 +65,58 @@ def individual_to_row(individual: IndividualEnrollment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def individual_from_row(row: Any) -> IndividualEnrollment:
-    values = dict(row._mapping)  # noqa: SLF001
+def individual_from_row(row: Row[Any]) -> IndividualEnrollment:
+    return _read(_individual, row, "individual enrollment")
+
+
+def _read(convert: Callable[[dict[str, Any]], _Value], row: Row[Any], noun: str) -> _Value:
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dict
+    try:
+        return convert(values)
+    except (ValueError, KeyError, TypeError) as error:
+        # The text of `error` may quote the row, and rows hold keys: its type has to do.
+        raise StoreCorrupt(
+            f"the row of the {noun} {row[0]!r} can't be read ({type(error).__name__})",
+            hint="restore the database from a backup",
+        ) from None
+
+
+def _device(values: dict[str, Any]) -> Device:
+    values["status"] = Status(values["status"])
+    if values["status_before_block"] is not None:
+        values["status_before_block"] = Status(values["status_before_block"])
+    return Device(**values)
+
+
+def _group(values: dict[str, Any]) -> EnrollmentGroup:
     attestation = _load(values.pop("attestation"))
-    assert not isinstance(attestation, SigningCertificates)  # noqa: S101 - individuals never have CAs
+    if isinstance(attestation, ThumbprintPair):
+        raise TypeError("a group has no thumbprints")
+    return EnrollmentGroup(attestation=attestation, **values)
+
+
+def _individual(values: dict[str, Any]) -> IndividualEnrollment:
+    attestation = _load(values.pop("attestation"))
+    if isinstance(attestation, SigningCertificates):
+        raise TypeError("an individual enrollment has no CA")
     return IndividualEnrollment(attestation=attestation, **values)
 
 
 def _dump(attestation: Attestation) -> str:
+    primary: str
+    secondary: str | None
     match attestation:
-        case SymmetricKeys(primary=primary, secondary=secondary):
-            document = {"type": "symmetricKey", "primary": primary.base64, "secondary": secondary.base64}
-        case SigningCertificates(primary=ca, secondary=next_ca):
-            document = {"type": "signingCertificates", "primary": _pem(ca), "secondary": next_ca and _pem(next_ca)}
-        case ThumbprintPair(primary=print_, secondary=next_print):
-            document = {"type": "thumbprints", "primary": print_, "secondary": next_print}
-    return json.dumps(document)
+        case SymmetricKeys():
+            kind = "symmetricKey"
+            primary, secondary = attestation.primary.base64, attestation.secondary.base64
+        case SigningCertificates():
+            kind = "signingCertificates"
+            primary = _to_pem(attestation.primary)
+            secondary = _to_pem(attestation.secondary) if attestation.secondary is not None else None
+        case ThumbprintPair():
+            kind = "thumbprints"
+            primary, secondary = attestation.primary, attestation.secondary
+    return json.dumps({"type": kind, "primary": primary, "secondary": secondary})
 
 
 def _load(text: str) -> Attestation:
@@ -86,12 +128,16 @@ def _load(text: str) -> Attestation:
                 primary=SymmetricKey.from_base64(primary), secondary=SymmetricKey.from_base64(secondary)
             )
         case "signingCertificates":
-            return SigningCertificates(primary=_from_pem(primary), secondary=secondary and _from_pem(secondary))
-        case _:
+            return SigningCertificates(
+                primary=_from_pem(primary), secondary=_from_pem(secondary) if secondary is not None else None
+            )
+        case "thumbprints":
             return ThumbprintPair(primary=primary, secondary=secondary)
+        case kind:
+            raise ValueError(f"unknown attestation {kind!r}")
 
 
-def _pem(certificate: x509.Certificate) -> str:
+def _to_pem(certificate: x509.Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 

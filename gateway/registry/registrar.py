@@ -51,7 +51,9 @@ class Registrar:
         """Write a row with the next commit. The future fails with `StoreError` if that fails."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._stopping or len(self._waiting) >= self._max_queue:
-            done.set_exception(StoreUnavailable("stopping" if self._stopping else "too many changes wait for a commit"))
+            done.set_exception(
+                StoreUnavailable("stopping" if self._stopping else "too many changes wait for a commit")
+            )
             return done
         self._waiting.append(_Change(row=row, done=done))
         self._arrived.set()

@@ -116,13 +116,17 @@ class Registry:
         await self._store.delete_device(device_id)
         self._forget(device_id)
 
-    async def list_devices(self, query: DeviceQuery, *, after: str | None = None, limit: int = 100) -> list[Device]:
+    async def list_devices(
+        self, query: DeviceQuery, *, after: str | None = None, limit: int = 100
+    ) -> list[Device]:
         return await self._store.list_devices(query, after=after, limit=limit)
 
     async def counts(self) -> dict[str, int]:
         return await self._store.count_devices()
 
-    async def list_individuals(self, *, after: str | None = None, limit: int = 100) -> list[IndividualEnrollment]:
+    async def list_individuals(
+        self, *, after: str | None = None, limit: int = 100
+    ) -> list[IndividualEnrollment]:
         return await self._store.list_individuals(after=after, limit=limit)
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:

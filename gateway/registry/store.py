@@ -145,26 +145,37 @@ class SqlStore:
         """An entry for every id, empty for one that is unknown."""
         individuals = schema.individual_enrollments
         async with self._reading() as connection:
-            found = await connection.execute(select(schema.devices).where(schema.devices.c.id.in_(device_ids)))
+            found = await connection.execute(
+                select(schema.devices).where(schema.devices.c.id.in_(device_ids))
+            )
             known = {device.id: device for device in map(device_from_row, found)}
             found = await connection.execute(
                 select(individuals).where(individuals.c.registration_id.in_(device_ids))
             )
-            enrolled = {individual.registration_id: individual for individual in map(individual_from_row, found)}
+            enrolled = {
+                individual.registration_id: individual for individual in map(individual_from_row, found)
+            }
         return {id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_)) for id_ in device_ids}
 
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]:
         async with self._reading() as connection:
-            found = await connection.execute(select(schema.twins).where(schema.twins.c.device_id.in_(device_ids)))
+            found = await connection.execute(
+                select(schema.twins).where(schema.twins.c.device_id.in_(device_ids))
+            )
             return {row.device_id: TwinRecord(**row._mapping) for row in found}  # noqa: SLF001
 
     async def commit(self, batch: Batch) -> None:
         """One transaction, so one fsync, for all of it."""
         async with self._writing() as connection:
             if batch.devices:
-                await self._put(connection, schema.devices, [device_to_row(d) for d in batch.devices.values()])
+                await self._put(
+                    connection, schema.devices, [device_to_row(d) for d in batch.devices.values()]
+                )
             if batch.twins:
-                rows = [{name: getattr(twin, name) for name in TwinRecord.__slots__} for twin in batch.twins.values()]
+                rows = [
+                    {name: getattr(twin, name) for name in TwinRecord.__slots__}
+                    for twin in batch.twins.values()
+                ]
                 await self._put(connection, schema.twins, rows)
 
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]:
@@ -251,7 +262,9 @@ class SqlStore:
     async def _put(self, connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
         keys = [column.name for column in table.primary_key]
         statement = self._upsert(table)
-        changes = {column.name: statement.excluded[column.name] for column in table.c if column.name not in keys}
+        changes = {
+            column.name: statement.excluded[column.name] for column in table.c if column.name not in keys
+        }
         await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), rows)
 
     @asynccontextmanager
@@ -282,15 +295,26 @@ class SqlStore:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         problem = " ".join(str(cause).split())
         if isinstance(error, DatabaseError) and any(mark in problem for mark in _CORRUPT):
-            return StoreCorrupt(f"{where}: {problem}", hint="restore it from a backup, or move it away to start anew")
-        hint = "look at the disk's free space and the file's permissions" if isinstance(error, OperationalError) else ""
+            return StoreCorrupt(
+                f"{where}: {problem}", hint="restore it from a backup, or move it away to start anew"
+            )
+        hint = (
+            "look at the disk's free space and the file's permissions"
+            if isinstance(error, OperationalError)
+            else ""
+        )
         return StoreUnavailable(f"{where}: {problem}", hint=hint)
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:
     """Durable commits (FULL), readers beside a writer (WAL)."""
     cursor = connection.cursor()
-    for pragma in (f"busy_timeout={_BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    for pragma in (
+        f"busy_timeout={_BUSY_TIMEOUT_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
@@ -301,6 +325,6 @@ def _make_private(path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise StoreUnavailable(f"{path}: {error.strerror}", hint="state_dir must be writable by this user") from None
-
-
+        raise StoreUnavailable(
+            f"{path}: {error.strerror}", hint="state_dir must be writable by this user"
+        ) from None
