@@ -47,10 +47,16 @@ class TemplateCatalog:
         self._lookups: dict[str, asyncio.Task[DeviceTemplate | None]] = {}
 
     async def load(self) -> None:
-        """Read every template from the store. Raises `StoreError`."""
+        """Read every template from the store. Raises `StoreError`.
+
+        One that can't be read is logged and left out: its devices go on sending, unchecked.
+        """
         for record in await self._store.load_templates():
             source: Source = "repository" if record.source == "repository" else "published"
-            self._templates[record.id] = template_from_json(record.document, record.id, source=source)
+            try:
+                self._templates[record.id] = template_from_json(record.document, record.id, source=source)
+            except TemplateError as error:
+                log.error("template.refused", model_id=record.id, reason=str(error), hint=error.hint)
 
     def get(self, template_id: str) -> DeviceTemplate | None:
         return self._templates.get(template_id)
@@ -59,7 +65,11 @@ class TemplateCatalog:
         return tuple(self._templates.values())
 
     async def publish(self, template: DeviceTemplate) -> None:
-        """Store a template and put it in force; an earlier one of the same id is replaced. Raises `StoreError`."""
+        """Store a template and put it in force; an earlier one of the same id is replaced.
+
+        Raises `StoreError`, and
+        `TemplateError` for a document that can't be stored.
+        """
         now = self._clock()
         record = TemplateRecord(
             id=template.id,
@@ -78,7 +88,10 @@ class TemplateCatalog:
         )
 
     def discover(self, model_id: str) -> "DeviceTemplate | asyncio.Future[DeviceTemplate | None] | None":
-        """The template of a model: published, else generated from the repository, else None (Unassociated)."""
+        """The template of a model: published, else generated from the repository, else None (Unassociated).
+
+        Those who wait for the same look-up each get a future of their own, so one that gives up cancels nobody else's.
+        """
         template = self._templates.get(model_id)
         if template is not None or self._repository is None or not is_dtmi(model_id):
             return template
@@ -91,27 +104,31 @@ class TemplateCatalog:
                 return None  # Unassociated for now; the device's next connect asks again
             lookup = asyncio.create_task(self._generate(model_id, self._repository), name=f"model {model_id}")
             self._lookups[model_id] = lookup
-        return lookup
+        return asyncio.shield(lookup)
 
     async def _generate(self, model_id: str, repository: ModelRepository) -> DeviceTemplate | None:
-        """Build a basic template from the repository and keep it. Any failure is the device's *Unassociated*."""
+        """Build a basic template from the repository and keep it. Any failure is the device's *Unassociated*.
+
+        A failure is remembered like a model that is not there: a repository that can't be reached is not asked again by
+        every device that connects.
+        """
         try:
             documents = await repository.fetch(model_id)
-            if documents is None:
-                self._remember_unknown(model_id)
-                return None
-            template = build_template(documents, model_id, source="repository")
-            await self.publish(template)
+            published = self._templates.get(model_id)
+            if published is not None:
+                return published  # by an operator, meanwhile
+            if documents is not None:
+                template = build_template(documents, model_id, source="repository")
+                await self.publish(template)
+                return template
         except TemplateError as error:
-            log.warning("template.refused", model_id=model_id, reason=str(error))
-            self._remember_unknown(model_id)
-            return None
+            log.warning("template.refused", model_id=model_id, reason=str(error), hint=error.hint)
         except GatewayError as error:
             log.error("template.refused", model_id=model_id, reason=str(error), hint=error.hint)
-            return None
         finally:
             del self._lookups[model_id]
-        return template
+        self._remember_unknown(model_id)
+        return None
 
     def _remember_unknown(self, model_id: str) -> None:
         self._unknown[model_id] = self._clock()

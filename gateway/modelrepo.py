@@ -4,6 +4,8 @@ Both are off unless set. Files are read in a worker thread, so a slow disk or si
 """
 
 import asyncio
+import http.client
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -73,21 +75,42 @@ def _directory(root: Path, max_bytes: int) -> Read:
 
 def _site(url: str, timeout_s: float, max_bytes: int) -> Read:
     def read(path: str) -> bytes | None:
+        deadline = time.monotonic() + timeout_s
         try:
             with urllib.request.urlopen(f"{url}/{path}", timeout=timeout_s) as answer:  # noqa: S310 - settings allow http(s) only
-                return _bounded(answer.read(max_bytes + 1), path, max_bytes)
+                return _bounded(_read_until(answer, deadline, max_bytes + 1), path, max_bytes)
         except urllib.error.HTTPError as error:
             with error:
                 if error.code == _NOT_FOUND:
                     return None
                 raise GatewayError(f"model repository: {url}/{path}: HTTP {error.code}") from None
-        except OSError as error:
-            reason = getattr(error, "reason", error)
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise GatewayError(
-                f"model repository: {url} can't be asked: {reason}", hint="look at `model_repository.url`"
+                f"model repository: {url} can't be asked: {_reason(error)}",
+                hint="look at `model_repository.url`",
             ) from None
 
     return read
+
+
+def _read_until(answer: http.client.HTTPResponse, deadline: float, max_bytes: int) -> bytes:
+    """At most `max_bytes`. The socket's own timeout is for each read, which a site that trickles never exceeds."""
+    content = bytearray()
+    while len(content) < max_bytes and (part := answer.read1(max_bytes - len(content))):
+        content += part
+        if time.monotonic() > deadline:
+            raise TimeoutError
+    return bytes(content)
+
+
+def _reason(error: Exception) -> str:
+    """One line, even if the site's answer is in it."""
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return "it does not answer in time"
+    if isinstance(reason, http.client.HTTPException) and not isinstance(reason, OSError):
+        return "it does not speak HTTP"
+    return getattr(reason, "strerror", None) or " ".join(str(reason).split()) or type(reason).__name__
 
 
 def _bounded(content: bytes, path: str, max_bytes: int) -> bytes:

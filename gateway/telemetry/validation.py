@@ -5,8 +5,9 @@ path, and the message goes out all the same.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Final
 
 from gateway.templates.schema import (
@@ -58,52 +59,72 @@ class Validator:
         if not isinstance(body, dict):
             return _invalid(Issue("", "telemetry is a JSON object"))
         issues: list[Issue] = []
-        for name, value in body.items():
-            schema = fields.get(name)
-            if schema is None:
-                issues.append(Issue(name, "not in the template"))
-            else:
-                _check(schema, value, name, issues)
-            if len(issues) >= self._max_issues:
-                break
+        _check_fields(fields, body, "", issues, self._max_issues)
         if not issues:
             return _VALID
-        return ValidationResult(valid=False, issues=tuple(issues[: self._max_issues]))
+        return ValidationResult(valid=False, issues=tuple(issues))
 
 
 def _invalid(issue: Issue) -> ValidationResult:
     return ValidationResult(valid=False, issues=(issue,))
 
 
-def _check(schema: Schema, value: Any, path: str, issues: list[Issue]) -> None:
+def _check_fields(
+    fields: Mapping[str, Schema], value: dict[str, Any], prefix: str, issues: list[Issue], limit: int
+) -> None:
+    """Names and values of an object. Looks no further once there are `limit` issues."""
+    for name, inner in value.items():
+        schema = fields.get(name)
+        if schema is None:
+            issues.append(Issue(prefix + name, "not in the template"))
+        elif type(schema) is Primitive:  # by far the most, so they come first
+            if not _PRIMITIVE_CHECKS[schema.kind](inner):
+                issues.append(Issue(prefix + name, _mismatch(schema)))
+        else:
+            _check(schema, inner, prefix + name, issues, limit)
+        if len(issues) >= limit:
+            return
+
+
+def _check(schema: Schema, value: Any, path: str, issues: list[Issue], limit: int) -> None:
+    match schema, value:
+        case ObjectSchema(fields=fields), dict():
+            _check_fields(fields, value, f"{path}.", issues, limit)
+        case Array(element=element), list():
+            _check_each(
+                element, ((f"{path}[{index}]", inner) for index, inner in enumerate(value)), issues, limit
+            )
+        case MapSchema(value=element), dict():
+            _check_each(element, ((f"{path}.{name}", inner) for name, inner in value.items()), issues, limit)
+        case Primitive(kind=kind), _ if _PRIMITIVE_CHECKS[kind](value):
+            pass
+        case EnumSchema(values=values), int() | float() | str() if (
+            type(value) is not bool and value in values
+        ):
+            pass
+        case _:
+            issues.append(Issue(path, _mismatch(schema)))
+
+
+def _mismatch(schema: Schema) -> str:
     match schema:
         case Primitive(kind=kind):
-            if not _PRIMITIVE_CHECKS[kind](value):
-                issues.append(Issue(path, f"not a {kind}"))
-        case ObjectSchema(fields=fields):
-            if not isinstance(value, dict):
-                issues.append(Issue(path, "not an object"))
-                return
-            for name, inner in value.items():
-                if name in fields:
-                    _check(fields[name], inner, f"{path}.{name}", issues)
-                else:
-                    issues.append(Issue(f"{path}.{name}", "not in the template"))
-        case Array(element=element):
-            if not isinstance(value, list):
-                issues.append(Issue(path, "not an array"))
-                return
-            for index, inner in enumerate(value):
-                _check(element, inner, f"{path}[{index}]", issues)
-        case MapSchema(value=inner_schema):
-            if not isinstance(value, dict):
-                issues.append(Issue(path, "not a map"))
-                return
-            for name, inner in value.items():
-                _check(inner_schema, inner, f"{path}.{name}", issues)
-        case EnumSchema(values=values):
-            if isinstance(value, bool) or not isinstance(value, int | str) or value not in values:
-                issues.append(Issue(path, "not one of the enum's values"))
+            return f"not a {kind}"
+        case ObjectSchema():
+            return "not an object"
+        case Array():
+            return "not an array"
+        case MapSchema():
+            return "not a map"
+        case EnumSchema():
+            return "not one of the enum's values"
+
+
+def _check_each(schema: Schema, items: Iterable[tuple[str, Any]], issues: list[Issue], limit: int) -> None:
+    for path, value in items:
+        _check(schema, value, path, issues, limit)
+        if len(issues) >= limit:
+            return
 
 
 def _is_number(value: Any) -> bool:
@@ -128,25 +149,67 @@ def _is_text(pattern: str | None = None) -> Callable[[Any], bool]:
     return check
 
 
-def _is_geometry(value: Any) -> bool:
-    return isinstance(value, dict)
+def _is_geometry(kind: str) -> Callable[[Any], bool]:
+    """GeoJSON (RFC 7946): DTDL's `lineString` is the geometry `LineString`."""
+    name = kind[0].upper() + kind[1:]
+
+    def check(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and value.get("type") == name
+            and isinstance(value.get("coordinates"), list)
+        )
+
+    return check
+
+
+def _is_day(value: Any) -> bool:
+    if not isinstance(value, str) or not _DAY.fullmatch(value):
+        return False
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_moment(value: Any) -> bool:
+    return (
+        isinstance(value, str)
+        and value[10:11] in {"T", "t", " "}
+        and _is_day(value[:10])
+        and _is_time(value[11:])
+    )
 
 
 def _is_decimal(value: Any) -> bool:
-    return _is_number(value) or isinstance(value, str)
+    return _is_number(value) or _is_decimal_text(value)
 
 
-# ISO 8601 as RFC 3339 profiles it; a duration as XML Schema writes it.
-_DATE: Final = r"\d{4}-\d{2}-\d{2}"
-_TIME: Final = r"\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?"
-_DURATION: Final = r"-?P(?=.)(\d+(\.\d+)?Y)?(\d+(\.\d+)?M)?(\d+(\.\d+)?W)?(\d+(\.\d+)?D)?(T(?=.)(\d+(\.\d+)?H)?(\d+(\.\d+)?M)?(\d+(\.\d+)?S)?)?"
+def _is_scaled_decimal(value: Any) -> bool:
+    """DTDL v4: `{"scale": 2, "value": "1.25"}`, the value times ten to the scale."""
+    return isinstance(value, dict) and _is_long(value.get("scale")) and _is_decimal_text(value.get("value"))
+
+
+# Dates and times in ISO 8601 as RFC 3339 profiles it; a duration as XML Schema writes it.
+_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_N: Final = r"[0-9]+(?:\.[0-9]+)?"
+
+_is_long: Final = _is_integer(-(2**63), 2**63 - 1)
+_is_decimal_text: Final = _is_text(rf"[+-]?{_N}")
+_is_time: Final = _is_text(
+    r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:\.[0-9]+)?)?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_is_duration: Final = _is_text(
+    rf"-?P(?=.)(?:{_N}Y)?(?:{_N}M)?(?:{_N}W)?(?:{_N}D)?(?:T(?=.)(?:{_N}H)?(?:{_N}M)?(?:{_N}S)?)?"
+)
 
 _PRIMITIVE_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "boolean": lambda value: isinstance(value, bool),
     "byte": _is_integer(-(2**7), 2**7 - 1),
     "short": _is_integer(-(2**15), 2**15 - 1),
     "integer": _is_integer(-(2**31), 2**31 - 1),
-    "long": _is_integer(-(2**63), 2**63 - 1),
+    "long": _is_long,
     "unsignedByte": _is_integer(0, 2**8 - 1),
     "unsignedShort": _is_integer(0, 2**16 - 1),
     "unsignedInteger": _is_integer(0, 2**32 - 1),
@@ -154,14 +217,13 @@ _PRIMITIVE_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "float": _is_number,
     "double": _is_number,
     "decimal": _is_decimal,
-    "scaledDecimal": _is_geometry,
+    "scaledDecimal": _is_scaled_decimal,
     "string": _is_text(),
-    "bytes": _is_text(r"[A-Za-z0-9+/]*={0,2}"),
+    "bytes": _is_text(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"),
     "uuid": _is_text(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
-    "date": _is_text(_DATE),
-    "time": _is_text(_TIME),
-    "dateTime": _is_text(f"{_DATE}[Tt ]{_TIME}"),
-    "duration": _is_text(_DURATION),
-    **dict.fromkeys(GEOSPATIAL, _is_geometry),
+    "date": _is_day,
+    "time": _is_time,
+    "dateTime": _is_moment,
+    "duration": _is_duration,
+    **{kind: _is_geometry(kind) for kind in GEOSPATIAL},
 }
-

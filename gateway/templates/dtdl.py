@@ -31,6 +31,8 @@ _NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
 _STANDARD_SCHEMA: Final = re.compile(r"dtmi:dtdl:instance:Schema:([A-Za-z]+);[0-9]+")
 _MAX_NAME: Final = 512
 _MAX_SCHEMA_DEPTH: Final = 12
+_MAX_SCHEMAS: Final = 10_000
+"""Of one interface, counted once for every use: reusable schemas that refer to each other multiply."""
 _MAX_CONTENTS: Final = 10_000
 _MAX_INTERFACES: Final = 1_000
 _KINDS: Final = ("Telemetry", "Property", "Command", "Component", "Relationship")
@@ -102,12 +104,13 @@ class _Reader:
     def __init__(self) -> None:
         self._inner: list[Interface] = []
         self._schemas: dict[str, Any] = {}
+        self._count = 0
 
     def interface(self, element: Json) -> Iterator[Interface]:
         """The interface itself first, then the inline ones."""
         dtmi = element.get("@id")
         if not isinstance(dtmi, str) or not is_dtmi(dtmi):
-            raise TemplateError(f"@id {str(dtmi)[:140]!r} is not the DTMI of an interface")
+            raise TemplateError(f"@id {_shown(dtmi)} is not the DTMI of an interface")
         if "Interface" not in _types(element):
             raise TemplateError(f"{dtmi}: @type is not Interface")
         self._collect_schemas(element, dtmi)
@@ -136,9 +139,12 @@ class _Reader:
             properties=properties,
             commands=frozenset(commands),
             components=components,
-            extends=tuple(self._reference(base, f"{dtmi}, extends") for base in _list(element.get("extends"))),
+            extends=tuple(dict.fromkeys(self._extends(element, dtmi))),
         )
         yield from self._inner
+
+    def _extends(self, element: Json, dtmi: str) -> Iterator[str]:
+        return (self._reference(base, f"{dtmi}, extends") for base in _list(element.get("extends")))
 
     def _reference(self, value: object, where: str) -> str:
         """The DTMI of another interface, named or inline."""
@@ -148,7 +154,7 @@ class _Reader:
             return inner[0].id
         if isinstance(value, str) and is_dtmi(value):
             return value
-        raise TemplateError(f"{where}: {str(value)[:140]!r} is not the DTMI of an interface")
+        raise TemplateError(f"{where}: {_shown(value)} is not the DTMI of an interface")
 
     def _collect_schemas(self, element: Json, dtmi: str) -> None:
         for schema in _list(element.get("schemas")):
@@ -159,6 +165,9 @@ class _Reader:
     def _schema(self, value: object, where: str, depth: int = 0) -> Schema:
         if depth > _MAX_SCHEMA_DEPTH:
             raise TemplateError(f"{where}: the schema is nested too deep, or refers to itself")
+        self._count += 1
+        if self._count > _MAX_SCHEMAS:
+            raise TemplateError(f"{where}: the interface has more than {_MAX_SCHEMAS} schemas")
         if isinstance(value, str):
             return self._named_schema(value, where, depth)
         if not isinstance(value, dict):
@@ -170,16 +179,23 @@ class _Reader:
             return EnumSchema(_enum_values(value, where))
         if "Map" in kinds:
             inner = value.get("mapValue")
-            return MapSchema(self._schema(inner.get("schema") if isinstance(inner, dict) else None, where, depth + 1))
+            return MapSchema(
+                self._schema(inner.get("schema") if isinstance(inner, dict) else None, where, depth + 1)
+            )
         if "Object" in kinds:
-            fields = {}
-            for field in _list(value.get("fields")):
-                name = field.get("name") if isinstance(field, dict) else None
-                if not isinstance(name, str) or not _is_name(name):
-                    raise TemplateError(f"{where}: a field of an object has no usable name")
-                fields[name] = self._schema(field.get("schema"), f"{where}.{name}", depth + 1)
-            return ObjectSchema(fields)
-        raise TemplateError(f"{where}: a schema of type {', '.join(sorted(kinds))[:80] or 'none'}")
+            return ObjectSchema(self._fields(value, where, depth))
+        raise TemplateError(f"{where}: a schema's @type can't be {_shown(value.get('@type'))}")
+
+    def _fields(self, element: Json, where: str, depth: int) -> dict[str, Schema]:
+        fields: dict[str, Schema] = {}
+        for field in _list(element.get("fields")):
+            name = field.get("name") if isinstance(field, dict) else None
+            if not isinstance(name, str) or not _is_name(name):
+                raise TemplateError(f"{where}: a field of an object has no usable name")
+            if name in fields:
+                raise TemplateError(f"{where}: two fields are named {name}")
+            fields[name] = self._schema(field.get("schema"), f"{where}.{name}", depth + 1)
+        return fields
 
     def _named_schema(self, name: str, where: str, depth: int) -> Schema:
         standard = _STANDARD_SCHEMA.fullmatch(name)
@@ -190,7 +206,7 @@ class _Reader:
             return CENTRAL[short]
         if name in self._schemas:
             return self._schema(self._schemas[name], where, depth + 1)
-        raise TemplateError(f"{where}: the schema {name[:140]!r} is unknown")
+        raise TemplateError(f"{where}: the schema {_shown(name)} is unknown")
 
 
 def _contents(element: Json, dtmi: str) -> Iterator[tuple[str, str, Json]]:
@@ -204,7 +220,7 @@ def _contents(element: Json, dtmi: str) -> Iterator[tuple[str, str, Json]]:
             raise TemplateError(f"{dtmi}: what stands in contents is not an object")
         name = content.get("name")
         if not isinstance(name, str) or not _is_name(name):
-            raise TemplateError(f"{dtmi}: {str(name)[:80]!r} is not a name for a content")
+            raise TemplateError(f"{dtmi}: {_shown(name)} is not a name for a content")
         if name in names:
             raise TemplateError(f"{dtmi}: two contents are named {name}")
         names.add(name)
@@ -216,14 +232,14 @@ def _contents(element: Json, dtmi: str) -> Iterator[tuple[str, str, Json]]:
 
 def _enum_values(element: Json, where: str) -> frozenset[int | str]:
     kind = element.get("valueSchema")
-    wanted: type[int] | type[str] | None = {"integer": int, "string": str}.get(kind) if isinstance(kind, str) else None
+    wanted = (int if kind == "integer" else str) if kind in ("integer", "string") else None
     if wanted is None:
         raise TemplateError(f"{where}: an enum's valueSchema is integer or string")
     values: set[int | str] = set()
     for entry in _list(element.get("enumValues")):
         value = entry.get("enumValue") if isinstance(entry, dict) else None
         if not isinstance(value, int | str) or isinstance(value, bool) or not isinstance(value, wanted):
-            raise TemplateError(f"{where}: an enum's value {str(value)[:40]!r} is no {kind}")
+            raise TemplateError(f"{where}: an enum's value {_shown(value)} is no {kind}")
         values.add(value)
     return frozenset(values)
 
@@ -248,7 +264,25 @@ def _display_name(element: Json) -> str | None:
     if isinstance(value, dict):
         texts: Iterable[object] = (value.get("en"), *value.values())
         value = next((text for text in texts if isinstance(text, str) and text), None)
-    return value[:512] if isinstance(value, str) and value else None
+    # One line of text: it goes into lists and log lines.
+    return (" ".join(value.split())[:_MAX_NAME] or None) if isinstance(value, str) else None
+
+
+def _shown(value: object) -> str:
+    """A wrong value in the line that refuses it."""
+    match value:
+        case str():
+            return repr(value[:140])
+        case None:
+            return "nothing"
+        case dict():
+            return "an object"
+        case list():
+            return "an array"
+        case bool():
+            return "true" if value else "false"
+        case _:
+            return "a number"
 
 
 def _name_of(element: Json) -> str:

@@ -11,8 +11,9 @@ from typing import Any, Final
 import orjson
 
 from gateway.errors import TemplateError
+from gateway.templates.dtdl import Interface, parse_interfaces
 from gateway.templates.dtmi import expanded_path, repository_path
-from gateway.templates.template import missing_interfaces
+from gateway.templates.template import lacking
 
 __all__ = ["resolve"]
 
@@ -27,22 +28,28 @@ def resolve(model_id: str) -> Generator[str, bytes | None, Documents | None]:
     expanded = yield expanded_path(model_id)
     if expanded is not None:
         return _parse(expanded, expanded_path(model_id))
-    root = yield repository_path(model_id)
-    if root is None:
-        return None
-    documents = _parse(root, repository_path(model_id))
-    size = len(root)
-    while missing := missing_interfaces(documents, model_id):
+    documents: Documents = []
+    interfaces: dict[str, Interface] = {}
+    size = 0
+    while missing := lacking(interfaces, model_id):
         for dtmi in sorted(missing):
+            if dtmi in interfaces:
+                continue  # it stood in the file of another one
             path = repository_path(dtmi)
             content = yield path
             if content is None:
+                if dtmi == model_id:
+                    return None
                 raise TemplateError(f"{model_id} needs {dtmi}, which the model repository lacks")
             size += len(content)
-            documents += _parse(content, path)
-            if size > _MAX_BYTES or len(documents) > _MAX_DOCUMENTS:
-                raise TemplateError(f"{model_id} depends on more than {_MAX_DOCUMENTS} models or {_MAX_BYTES} bytes")
-            if dtmi in missing_interfaces(documents, model_id):
+            found = _parse(content, path)
+            if size > _MAX_BYTES or len(documents) + len(found) > _MAX_DOCUMENTS:
+                raise TemplateError(
+                    f"{model_id} depends on more than {_MAX_DOCUMENTS} models or {_MAX_BYTES} bytes"
+                )
+            documents += found
+            interfaces |= parse_interfaces(found)
+            if dtmi not in interfaces:
                 raise TemplateError(f"{path} does not hold {dtmi}")
     return documents
 

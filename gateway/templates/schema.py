@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["CENTRAL", "GEOSPATIAL", "PRIMITIVES", "Array", "EnumSchema", "MapSchema", "ObjectSchema", "Primitive", "Schema"]
+__all__ = [
+    "CENTRAL",
+    "GEOSPATIAL",
+    "PRIMITIVES",
+    "Array",
+    "EnumSchema",
+    "MapSchema",
+    "ObjectSchema",
+    "Primitive",
+    "Schema",
+]
 
 PRIMITIVES: Final = frozenset(
     {
@@ -13,7 +23,9 @@ PRIMITIVES: Final = frozenset(
         "scaledDecimal",
     }
 )  # fmt: skip
-GEOSPATIAL: Final = frozenset({"lineString", "multiLineString", "multiPoint", "multiPolygon", "point", "polygon"})
+GEOSPATIAL: Final = frozenset(
+    {"lineString", "multiLineString", "multiPoint", "multiPolygon", "point", "polygon"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,15 @@ from gateway.errors import TemplateError
 from gateway.templates.dtdl import Interface, Property, parse_interfaces
 from gateway.templates.schema import Schema
 
-__all__ = ["Capabilities", "DeviceTemplate", "Source", "build_template", "missing_interfaces", "template_from_json"]
+__all__ = [
+    "Capabilities",
+    "DeviceTemplate",
+    "Source",
+    "build_template",
+    "lacking",
+    "missing_interfaces",
+    "template_from_json",
+]
 
 Source = Literal["published", "repository"]
 
@@ -27,6 +35,9 @@ class Capabilities:
     telemetry: dict[str, Schema]
     properties: dict[str, Property]
     commands: frozenset[str]
+
+
+_Resolved = tuple[Capabilities, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +56,13 @@ class DeviceTemplate:
         return self.id
 
     def to_json(self) -> str:
-        """The documents as JSON text; `template_from_json` reads it."""
-        return orjson.dumps(self.documents).decode()
+        """The documents as JSON text; `template_from_json` reads it. Raises `TemplateError`."""
+        try:
+            return orjson.dumps(self.documents).decode()
+        except (
+            orjson.JSONEncodeError
+        ):  # what a template leaves unread may be nested deeper than orjson writes
+            raise TemplateError(f"{self.id}: the document can't be stored: it is nested too deep") from None
 
 
 def build_template(documents: object, model_id: str, *, source: Source = "published") -> DeviceTemplate:
@@ -55,20 +71,23 @@ def build_template(documents: object, model_id: str, *, source: Source = "publis
     root = interfaces.get(model_id)
     if root is None:
         raise TemplateError(f"the document has no interface {model_id}")
-    missing = _missing(interfaces, model_id)
+    missing = lacking(interfaces, model_id)
     if missing:
         raise TemplateError(
             f"{model_id} needs {', '.join(sorted(missing)[:5])}, which the document lacks",
             hint="put the interfaces it depends on into the same file, as an array",
         )
-    capabilities, components = _resolve(interfaces, model_id, ())
-    listed = documents if isinstance(documents, list) else [documents]
+    resolved: dict[str, _Resolved] = {}
+    capabilities, components = _resolve(interfaces, model_id, (), resolved)
+    listed: list[Any] = documents if isinstance(documents, list) else [documents]
     return DeviceTemplate(
         id=model_id,
         display_name=root.display_name,
         source=source,
         root=capabilities,
-        components={name: _resolve(interfaces, target, ())[0] for name, target in components.items()},
+        components={
+            name: _resolve(interfaces, target, (), resolved)[0] for name, target in components.items()
+        },
         documents=tuple(listed),
     )
 
@@ -84,10 +103,11 @@ def template_from_json(text: str, model_id: str, *, source: Source) -> DeviceTem
 
 def missing_interfaces(documents: Iterable[object], model_id: str) -> frozenset[str]:
     """The DTMIs that `model_id` depends on, directly or not, and that `documents` lack. Raises `TemplateError`."""
-    return _missing(parse_interfaces(list(documents)), model_id)
+    return lacking(parse_interfaces(list(documents)), model_id)
 
 
-def _missing(interfaces: Mapping[str, Interface], model_id: str) -> frozenset[str]:
+def lacking(interfaces: Mapping[str, Interface], model_id: str) -> frozenset[str]:
+    """The DTMIs that `model_id` depends on, itself included, and that `interfaces` lack."""
     missing: set[str] = set()
     seen: set[str] = set()
     waiting = [model_id]
@@ -105,9 +125,14 @@ def _missing(interfaces: Mapping[str, Interface], model_id: str) -> frozenset[st
 
 
 def _resolve(
-    interfaces: Mapping[str, Interface], dtmi: str, path: tuple[str, ...]
-) -> tuple[Capabilities, dict[str, str]]:
-    """An interface's contents with what it inherits; its components by name."""
+    interfaces: Mapping[str, Interface], dtmi: str, path: tuple[str, ...], resolved: dict[str, _Resolved]
+) -> _Resolved:
+    """An interface's contents with what it inherits; its components by name.
+
+    `resolved` keeps each result: a base that is inherited along many paths is worked out once.
+    """
+    if dtmi in resolved:
+        return resolved[dtmi]
     if dtmi in path:
         raise TemplateError(f"{dtmi} extends itself")
     if len(path) > _MAX_EXTENDS_DEPTH:
@@ -118,7 +143,7 @@ def _resolve(
     commands: set[str] = set()
     components: dict[str, str] = {}
     for base in interface.extends:
-        inherited, inherited_components = _resolve(interfaces, base, (*path, dtmi))
+        inherited, inherited_components = _resolve(interfaces, base, (*path, dtmi), resolved)
         telemetry |= inherited.telemetry
         properties |= inherited.properties
         commands |= inherited.commands
@@ -128,4 +153,5 @@ def _resolve(
         properties=properties | interface.properties,
         commands=frozenset(commands) | interface.commands,
     )
-    return own, components | interface.components
+    resolved[dtmi] = own, components | interface.components
+    return resolved[dtmi]
