@@ -33,13 +33,14 @@ from gateway.errors import GatewayError, SettingsError, StartError
 from gateway.groups import Groups
 from gateway.hub.session import HubSession
 from gateway.log import get_logger
+from gateway.open_files import allow_open_files
 from gateway.operations import NullSessions, Operations
 from gateway.operations import Sessions as OperatorSessions
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore, Store
 from gateway.registry.twins import Twins
 from gateway.session import CloseReason, Dialect, Session
-from gateway.settings import Settings, load_config_file, load_settings
+from gateway.settings import DeviceSettings, Settings, load_config_file, load_settings
 from gateway.state_lock import StateLock
 from gateway.telemetry.router import Sink, TelemetryRouter
 
@@ -49,6 +50,8 @@ log = get_logger()
 
 _TICK_S = 1.0
 _CLOSING_POLL_S = 0.02
+_SPARE_FILES = 512
+"""For the applications, the store, the listeners, the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,6 +226,7 @@ class Gateway:
             sessions=self.sessions,
             deadlines=Deadlines(now=time.monotonic()),
             make_session=make_session,
+            max_connections=_room_for_connections(settings.devices),
             clock=self._clock,
             connections=set(),
         )
@@ -245,6 +249,19 @@ class Gateway:
             async with asyncio.timeout(self._settings.devices.shutdown_timeout_s):
                 while edge.connections:  # noqa: ASYNC110 - once, at the very end
                     await asyncio.sleep(_CLOSING_POLL_S)
+
+
+def _room_for_connections(devices: DeviceSettings) -> int:
+    """How many devices may be connected: the setting, or what the system lets this process open."""
+    allowed = allow_open_files(devices.max_connections + _SPARE_FILES) - _SPARE_FILES
+    if allowed >= devices.max_connections:
+        return devices.max_connections
+    if "max_connections" in devices.model_fields_set:  # asked for, not just the default
+        log.warning(
+            "setting.warned", max_connections=devices.max_connections, in_force=allowed,
+            hint="this user may not open as many files: raise `ulimit -n`, or lower devices.max_connections",
+        )  # fmt: skip
+    return max(1, allowed)
 
 
 def _make_listeners(edge: Edge, settings: Settings) -> "list[DeviceListener]":

@@ -90,6 +90,7 @@ class DeviceSettings(_Section):
     connect_timeout_s: int = Field(default=10, ge=1, le=300)
     """From accept to CONNECT, TLS handshake included."""
     max_connections: int = Field(default=50_000, ge=1)
+    """Fewer if the system does not let this process open as many files. The next device is closed at once."""
     accept_backlog: int = Field(default=2048, ge=1)
     max_connect_packet_bytes: int = Field(default=16 * _KIB, ge=256)
     max_packet_bytes: int = Field(default=264 * _KIB, ge=_KIB)

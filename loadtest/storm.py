@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import socket
 import ssl
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gateway.errors import OperationError
+from gateway.open_files import allow_open_files
 from loadtest.devices import Device, Population
 from loadtest.result import StormResult, Tally
 from loadtest.sessions import (
@@ -71,7 +71,7 @@ async def run_storm(
 
     Once `stop` is set no more devices are offered; those on their way are still waited for and counted.
     """
-    allow_open_files(population.count + plan.connectors + _SPARE_FILES)
+    _need_open_files(population.count + plan.connectors + _SPARE_FILES)
     tls = _tls_context(target)
     storm = _Storm(
         target=target,
@@ -267,13 +267,10 @@ def _tls_context(target: Target) -> ssl.SSLContext | None:
         ) from None
 
 
-def allow_open_files(wanted: int) -> None:
-    """Raise the process's soft limit. Raise `OperationError` if the hard one is too low."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+def _need_open_files(wanted: int) -> None:
+    """Raise `OperationError` if this user may not have as many open files."""
+    allowed = allow_open_files(wanted)
+    if allowed < wanted:
         raise OperationError(
-            f"{wanted} open files are needed, and this user may have {hard}", hint="raise it: ulimit -Hn"
+            f"{wanted} open files are needed, and this user may have {allowed}", hint="raise it: ulimit -Hn"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

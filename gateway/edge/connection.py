@@ -53,6 +53,7 @@ class Edge:
     sessions: SessionTable
     deadlines: Deadlines
     make_session: SessionFactory
+    max_connections: int
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     connections: "set[Connection]"

@@ -66,11 +66,11 @@ class DeviceListener:
         """One line for all connections that were closed unserved since the last call."""
         if self._turned_away:
             count, self._turned_away = self._turned_away, 0
-            log.warning("listener.refused", count=count, limit=self._edge.settings.max_connections)
+            log.warning("listener.refused", count=count, limit=self._edge.max_connections)
 
     def _make_protocol(self) -> asyncio.Protocol:
         edge = self._edge
-        if len(edge.connections) >= edge.settings.max_connections:
+        if len(edge.connections) >= edge.max_connections:
             self._turned_away += 1
             return _TurnedAway()
         if self._context is None:

@@ -11,7 +11,7 @@ from gateway.errors import OperationError
 from gateway.secrets import SymmetricKey
 from loadtest.devices import Population
 from loadtest.result import StormResult
-from loadtest.storm import Route, StormPlan, Target, allow_open_files, run_storm
+from loadtest.storm import Route, StormPlan, Target, run_storm
 from tests.support.fake_gateway import (
     Behaviour,
     FakeGateway,
@@ -163,9 +163,11 @@ async def test_a_gateway_that_is_not_there_is_told_in_a_line() -> None:
             await run_storm(target, population(1), StormPlan())
 
 
-def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
+async def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (64, 100))
-    with pytest.raises(OperationError, match="101 open files are needed, and this user may have 100"):
-        allow_open_files(101)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)
+    target = Target(host="127.0.0.1", port=1, ca_file=None)
+    with pytest.raises(OperationError, match=r"\d+ open files are needed, and this user may have 100"):
+        await run_storm(target, population(101), StormPlan())

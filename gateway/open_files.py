@@ -1,0 +1,15 @@
+"""Every connection is an open file, and a shell gives a process 1,024 of them by default."""
+
+import resource
+
+__all__ = ["allow_open_files"]
+
+
+def allow_open_files(wanted: int) -> int:
+    """Raise this process's limit towards `wanted`, as far as its hard limit goes. Returns the limit in force."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return wanted
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
