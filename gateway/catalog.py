@@ -67,8 +67,7 @@ class TemplateCatalog:
     async def publish(self, template: DeviceTemplate) -> None:
         """Store a template and put it in force; an earlier one of the same id is replaced.
 
-        Raises `StoreError`, and
-        `TemplateError` for a document that can't be stored.
+        Raises `StoreError`, and `TemplateError` for a document that can't be stored.
         """
         now = self._clock()
         record = TemplateRecord(
@@ -104,6 +103,7 @@ class TemplateCatalog:
                 return None  # Unassociated for now; the device's next connect asks again
             lookup = asyncio.create_task(self._generate(model_id, self._repository), name=f"model {model_id}")
             self._lookups[model_id] = lookup
+            lookup.add_done_callback(lambda _: self._lookups.pop(model_id, None))
         return asyncio.shield(lookup)
 
     async def _generate(self, model_id: str, repository: ModelRepository) -> DeviceTemplate | None:
@@ -125,8 +125,6 @@ class TemplateCatalog:
             log.warning("template.refused", model_id=model_id, reason=str(error), hint=error.hint)
         except GatewayError as error:
             log.error("template.refused", model_id=model_id, reason=str(error), hint=error.hint)
-        finally:
-            del self._lookups[model_id]
         self._remember_unknown(model_id)
         return None
 
