@@ -101,8 +101,6 @@ class DeviceSettings(_Section):
     """QoS 1 messages on their way to one device and not yet acknowledged."""
     max_send_buffer_bytes: int = Field(default=512 * _KIB, ge=_KIB)
     """A device that lets more than this pile up is disconnected."""
-    max_subscriptions: int = Field(default=8, ge=5)
-    """IoT Hub documents five topic filters for a device."""
     max_offline_sessions: int = Field(default=50_000, ge=0)
     """Sessions with clean_session=0 whose subscriptions are remembered while the device is away."""
     shutdown_timeout_s: int = Field(default=10, ge=1)

@@ -195,3 +195,22 @@ def test_a_setup_on_a_full_disk_says_so(small_disk: Path) -> None:
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_device_over_the_limit_is_closed_at_once_and_counted_in_the_log(tmp_path: Path) -> None:
+    def edit(text: str) -> str:
+        return text.replace(
+            "    devices:\n      bind:", "    devices:\n      max_connections: 2\n      bind:"
+        )
+
+    with GatewayProcess(tmp_path / "gw", edit=edit) as gateway:
+        fleet = fleet_of(gateway)
+        with fleet.hub("first-1") as first, fleet.hub("second-1"):
+            with Device.plain(gateway.setup) as third:
+                assert third.is_closed()
+            line = gateway.wait_for("listener.refused")
+            assert (line["count"], line["limit"]) == (1, 2)
+            first.disconnect()
+            gateway.wait_for("session.closed", device_id="first-1")
+        with fleet.hub("third-1") as third:
+            third.ping()
