@@ -1,7 +1,7 @@
 """Look-ups by the batch: whoever asks while a query runs is answered by the next one.
 
 Ten thousand cold devices that connect at once are then tens of queries. Everybody who asks for one key in the
-meantime shares the answer.
+meantime shares the answer, yet each has a future of their own, so that who gives up takes nobody along.
 """
 
 import asyncio
@@ -12,13 +12,16 @@ __all__ = ["BatchLoader"]
 
 T = TypeVar("T")
 
+# Below SQLite's oldest bound on the variables of one statement, 999; more gains nothing.
 _MAX_BATCH: Final = 500
+_DRAIN_DEADLINE_S: Final = 10.0
 
 
 class BatchLoader(Generic[T]):
     """`load` gets keys and returns a value for each of them; its exception goes to all who asked.
 
-    `keep` is called with each value before it is handed out; it may return a newer one.
+    `keep` is called with each value before it is handed out; it may return a newer one. Who waits is bounded by
+    who may ask: connections and operators are.
     """
 
     def __init__(
@@ -31,17 +34,17 @@ class BatchLoader(Generic[T]):
         self._load = load
         self._keep = keep
         self._name = name
-        self._wanted: dict[str, asyncio.Future[T]] = {}
+        self._wanted: dict[str, list[asyncio.Future[T]]] = {}
         self._outdated: set[str] = set()
         self._task: asyncio.Task[None] | None = None
 
     def get(self, key: str) -> "asyncio.Future[T]":
-        wanted = self._wanted.get(key)
-        if wanted is None:
-            wanted = self._wanted[key] = asyncio.get_running_loop().create_future()
-            if self._task is None or self._task.done():
-                self._task = asyncio.create_task(self._run(), name=self._name)
-        return wanted
+        """A future of the key's value, of the caller's own."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._wanted.setdefault(key, []).append(future)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name=self._name)
+        return future
 
     def outdate(self, key: str) -> None:
         """The key's value changes just now: a query that is under way must be asked again."""
@@ -49,9 +52,10 @@ class BatchLoader(Generic[T]):
             self._outdated.add(key)
 
     async def drain(self) -> None:
-        """Return when nobody waits any more."""
+        """Return when nobody waits any more; after a deadline, give up on those who do."""
         if self._task is not None:
-            await asyncio.wait([self._task])
+            await asyncio.wait([self._task], timeout=_DRAIN_DEADLINE_S)
+            self._task.cancel()
 
     async def _run(self) -> None:
         while self._wanted:
@@ -61,14 +65,14 @@ class BatchLoader(Generic[T]):
                 found = await self._load(keys)
             except Exception as error:  # noqa: BLE001 - each of those who asked gets it
                 for key in keys:
-                    wanted = self._wanted.pop(key)
-                    if not wanted.done():
-                        wanted.set_exception(error)
+                    for future in self._wanted.pop(key):
+                        if not future.done():
+                            future.set_exception(error)
                 continue
             for key in keys:
                 if key in self._outdated:
                     continue
                 value = self._keep(key, found[key])
-                wanted = self._wanted.pop(key)
-                if not wanted.done():
-                    wanted.set_result(value)
+                for future in self._wanted.pop(key):
+                    if not future.done():
+                        future.set_result(value)

@@ -1,26 +1,40 @@
 """The registrar: many changes, one commit.
 
-An fsync costs the same for one row as for hundreds, so whatever arrives while a commit is under way shares the next. Who
-submits gets a future that is done when its change is durable; that is what CONNACK waits for.
+An fsync costs the same for one row as for hundreds, so whatever arrives while a commit is under way shares the
+next. Who submits a change is called back when it is settled: durable, or failed. That is what CONNACK waits for.
+
+The call back comes in the same turn of the event loop in which the commit ended, before anybody else runs. So
+there is no moment in which the store knows more than the caches in front of it.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.log import get_logger
 from gateway.registry.device import Device
-from gateway.registry.store import Batch, Store, TwinRecord
+from gateway.registry.store import Batch, Change, Deletion, Store
 
-__all__ = ["Registrar"]
+__all__ = ["Registrar", "Settled"]
 
 log = get_logger()
 
+_STOP_DEADLINE_S: Final = 10.0  # SQLite's busy_timeout, twice
 
-@dataclass(slots=True, kw_only=True)
-class _Change:
-    row: Device | TwinRecord
-    done: "asyncio.Future[None]"
+Settled = Callable[[StoreError | None], None]
+"""Called once: with None when the change is durable, else with why it isn't."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    change: Change
+    settled: Settled
+
+    @property
+    def device_id(self) -> str:
+        return self.change.id if isinstance(self.change, Device) else self.change.device_id
 
 
 class Registrar:
@@ -30,64 +44,87 @@ class Registrar:
         self._store = store
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._waiting: list[_Change] = []
+        self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
+        self._watch_deletion: Callable[[str], Settled] | None = None
         self.commits = 0
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="registrar")
 
-    async def stop(self) -> None:
-        """Commit what waits, then end."""
+    async def stop(self, *, deadline_s: float = _STOP_DEADLINE_S) -> None:
+        """Commit what waits, then end. What is not settled by the deadline fails."""
         self._stopping = True
         self._arrived.set()
-        if self._task is not None:
-            await self._task
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None:
+            await asyncio.wait([task], timeout=deadline_s)
+            task.cancel()
+            await asyncio.wait([task])
+        self._fail(self._take(len(self._waiting)), StoreUnavailable("the gateway stopped before the commit"))
 
-    def submit(self, row: Device | TwinRecord) -> "asyncio.Future[None]":
-        """Write a row with the next commit. The future fails with `StoreError` if that fails."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        if self._stopping or len(self._waiting) >= self._max_queue:
-            done.set_exception(
-                StoreUnavailable("stopping" if self._stopping else "too many changes wait for a commit")
-            )
-            return done
-        self._waiting.append(_Change(row=row, done=done))
+    def submit(self, change: Change, settled: Settled) -> None:
+        """Write a change with the next commit. Raises `StoreUnavailable` if too many wait already.
+
+        The changes of one device are committed in the order in which they were submitted. If one fails, those
+        of that device that wait behind it fail too: they were made on what it would have left.
+        """
+        if self._stopping:
+            raise StoreUnavailable("the gateway is stopping")
+        if len(self._waiting) >= self._max_queue:
+            raise StoreUnavailable("too many changes wait for a commit")
+        if isinstance(change, Deletion) and self._watch_deletion is not None:
+            settled = _both(settled, self._watch_deletion(change.device_id))
+        self._waiting.append(_Waiting(change, settled))
         self._arrived.set()
-        return done
+
+    def watch_deletions(self, watch: Callable[[str], Settled]) -> None:
+        """Call `watch` with the id of each device whose deletion is submitted; what it returns is settled with it."""
+        self._watch_deletion = watch
 
     async def _run(self) -> None:
-        while not (self._stopping and not self._waiting):
-            await self._arrived.wait()
-            changes, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            if not self._waiting and not self._stopping:
-                self._arrived.clear()
-            if changes:
-                await self._commit(changes)
-
-    async def _commit(self, changes: list[_Change]) -> None:
-        batch = Batch()
-        for change in changes:
-            if isinstance(change.row, Device):
-                batch.devices[change.row.id] = change.row
+        while self._waiting or not self._stopping:
+            if self._waiting:
+                await self._commit(self._take(self._max_batch))
             else:
-                batch.twins[change.row.device_id] = change.row
-        failure: StoreError | None = None
+                self._arrived.clear()
+                await self._arrived.wait()
+
+    async def _commit(self, batch: list[_Waiting]) -> None:
         try:
-            await self._store.commit(batch)
-            self.commits += 1
+            await self._store.commit(Batch.of(waiting.change for waiting in batch))
+        except asyncio.CancelledError:
+            self._fail(batch, StoreUnavailable("the gateway stopped before the commit was confirmed"))
+            raise
         except StoreError as error:
-            failure = error
+            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - the registrar outlives whatever a driver may raise
-            failure = StoreUnavailable(f"{type(error).__name__}: {error}")
-        if failure is not None:
-            log.error("store.failed", error=str(failure), hint=failure.hint, changes=len(changes))
-        for change in changes:
-            if not change.done.done():
-                if failure is None:
-                    change.done.set_result(None)
-                else:
-                    change.done.set_exception(failure)
+            self._fail(batch, StoreUnavailable(f"{type(error).__name__}: {error}"))
+        else:
+            self.commits += 1
+            for waiting in batch:
+                waiting.settled(None)
+
+    def _fail(self, batch: list[_Waiting], error: StoreError) -> None:
+        if not batch:
+            return
+        failed = {waiting.device_id for waiting in batch}
+        built_on_them = [waiting for waiting in self._waiting if waiting.device_id in failed]
+        self._waiting = [waiting for waiting in self._waiting if waiting.device_id not in failed]
+        log.error("store.failed", error=str(error), hint=error.hint, changes=len(batch) + len(built_on_them))
+        for waiting in (*batch, *built_on_them):
+            waiting.settled(error)
+
+    def _take(self, count: int) -> list[_Waiting]:
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+
+def _both(one: Settled, other: Settled) -> Settled:
+    def settled(error: StoreError | None) -> None:
+        one(error)
+        other(error)
+
+    return settled

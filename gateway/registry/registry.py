@@ -1,23 +1,36 @@
 """What the gateway knows of its devices: memory in front, the store behind, the registrar between.
 
-`peek` answers from memory and shows only what is committed. `fetch` asks the store, many ids in one query. `register` and
-`amend` change a device; their futures are done when the change is durable. Changes to one device are applied in
-the order in which they were asked for, each to the state that the one before it left.
+`peek` answers from memory and shows only what is committed. `fetch` asks the store, many ids in one query.
+`register`, `amend` and `delete` end when the change is durable. Changes to one device are applied in the order
+in which they were asked for, each to the state that the one before it left.
 """
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 from gateway.enrollment.models import IndividualEnrollment
-from gateway.errors import NotFoundError
+from gateway.errors import NotFoundError, StoreError
 from gateway.registry.cache import LruCache
 from gateway.registry.device import Device
 from gateway.registry.loader import BatchLoader
 from gateway.registry.registrar import Registrar
-from gateway.registry.store import DeviceEntry, DeviceQuery, Store
+from gateway.registry.store import Deletion, DeviceEntry, DeviceQuery, Store
 from gateway.settings import RegistrySettings
 
 __all__ = ["DeviceEntry", "Registry"]
+
+_DEVICES_PER_STRANGER: Final = 10
+_MIN_STRANGERS: Final = 1000  # more than one look-up brings
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """The newest change of a device that is not committed yet. `device` is None if it deletes the device."""
+
+    device: Device | None
+    waiters: "list[asyncio.Future[None]]"
 
 
 class Registry:
@@ -26,118 +39,169 @@ class Registry:
     def __init__(self, store: Store, settings: RegistrySettings) -> None:
         self._store = store
         self._entries: LruCache[DeviceEntry] = LruCache(settings.cache_size)
-        self.registrar = Registrar(store, max_batch=settings.max_batch, max_queue=settings.max_queue)
-        self._pending: dict[str, tuple[Device, asyncio.Future[Device]]] = {}
+        # Anybody can ask for ids that don't exist, before any credential counts: they must not push out devices.
+        strangers = max(_MIN_STRANGERS, settings.cache_size // _DEVICES_PER_STRANGER)
+        self._strangers: LruCache[DeviceEntry] = LruCache(strangers)
+        self._pending: dict[str, _Pending] = {}
         self._loader = BatchLoader(store.load_entries, keep=self._keep, name="registry look-up")
+        self.registrar = Registrar(store, max_batch=settings.max_batch, max_queue=settings.max_queue)
 
     async def start(self) -> None:
         self.registrar.start()
 
     async def stop(self) -> None:
+        """Answer who waits, commit what waits. Bounded in time."""
         await self._loader.drain()
         await self.registrar.stop()
 
     def peek(self, device_id: str) -> DeviceEntry | None:
         """What is in memory; None if the store has to be asked."""
-        return self._entries.get(device_id)
+        return self._entries.get(device_id) or self._strangers.get(device_id)
 
     def fetch(self, device_id: str) -> "asyncio.Future[DeviceEntry]":
         """What the store knows; fails with `StoreError`."""
         return self._loader.get(device_id)
 
-    def _keep(self, device_id: str, entry: DeviceEntry) -> DeviceEntry:
-        # A change that was committed meanwhile is newer than what the query read.
-        newer = self._entries.get(device_id)
-        if newer is not None:
-            return newer
-        self._entries.put(device_id, entry)
-        return entry
-
     async def register(self, device: Device) -> Device:
         """Make a registration, once: who comes second gets the first one's device. Raises `StoreError`."""
-        while True:
-            pending = self._pending.get(device.id)
-            if pending is not None:
-                return await pending[1]
-            entry = self._entries.get(device.id)
-            if entry is not None:
-                break
-            await self.fetch(device.id)  # never overwrite what memory has merely forgotten
-        if entry.device is not None:
-            return entry.device
-        return await self._submit(device)
+        await self._bring_to_memory(device.id)
+        pending = self._pending.get(device.id)
+        if pending is not None and pending.device is not None:
+            await _join(pending)
+            return pending.device
+        known = self._newest(device.id)
+        return known if known is not None else await self._submit(device)
 
     async def amend(self, device_id: str, change: Callable[[Device], Device]) -> Device:
-        """Apply `change` to the latest state. Raises `NotFoundError`, `StoreError`, and what `change` raises."""
-        pending = self._pending.get(device_id)
-        if pending is not None:
-            latest: Device | None = pending[0]
-        else:
-            entry = self._entries.get(device_id) or await self.fetch(device_id)
-            pending = self._pending.get(device_id)
-            latest = pending[0] if pending is not None else entry.device
+        """Apply `change` to the latest state. Raises `NotFoundError`, `StoreError`, and what `change` raises.
+
+        A `change` that returns the very device it was given writes nothing.
+        """
+        await self._bring_to_memory(device_id)
+        latest = self._newest(device_id)
         if latest is None:
             raise NotFoundError(f"there is no device {device_id}")
         changed = change(latest)
-        if changed is latest:
-            return latest
-        return await self._submit(changed)
+        return latest if changed is latest else await self._submit(changed)
 
-    def _submit(self, device: Device) -> "asyncio.Future[Device]":
-        outcome: asyncio.Future[Device] = asyncio.get_running_loop().create_future()
-        self._pending[device.id] = (device, outcome)
+    async def delete(self, device_id: str) -> None:
+        """Forget a device and its twin; its individual enrollment stays. Raises `StoreError`.
 
-        def committed(done: "asyncio.Future[None]") -> None:
-            pending = self._pending.get(device.id)
-            if pending is not None and pending[1] is outcome:
-                del self._pending[device.id]
-            error = done.exception()
-            if error is not None:
-                # What later changes were built on is gone with this one: memory starts anew from the store.
-                self._forget(device.id)
-                _fail(outcome, error)
+        Deleting what is not there does nothing.
+        """
+        await self._enqueue(device_id, None)
+
+    async def _bring_to_memory(self, device_id: str) -> None:
+        """Return when the newest state is in memory, be it committed or pending. A deletion is waited for.
+
+        Whoever was told a state by a look-up goes on a moment later, when it may be old: what counts is memory.
+        """
+        while True:
+            pending = self._pending.get(device_id)
+            if pending is not None and pending.device is not None:
                 return
-            entry = self._entries.get(device.id)
-            if entry is not None:  # else the individual enrollment is not known here: `fetch` will see both
-                self._entries.put(device.id, DeviceEntry(device=device, individual=entry.individual))
-            if not outcome.done():
-                outcome.set_result(device)
+            if pending is not None:
+                await _join(pending)
+            elif self.peek(device_id) is not None:
+                return
+            else:
+                await self.fetch(device_id)
 
-        self.registrar.submit(device).add_done_callback(committed)
-        return outcome
+    def _newest(self, device_id: str) -> Device | None:
+        """With what is not committed yet; of what is in memory."""
+        pending = self._pending.get(device_id)
+        if pending is not None:
+            return pending.device
+        entry = self.peek(device_id)
+        return entry.device if entry is not None else None
+
+    async def _submit(self, device: Device) -> Device:
+        await self._enqueue(device.id, device)
+        return device
+
+    def _enqueue(self, device_id: str, device: Device | None) -> "asyncio.Future[None]":
+        """Give a change to the registrar: a future that is done when it is settled. Raises `StoreUnavailable`."""
+        pending = _Pending(device, [])
+
+        def settled(error: StoreError | None) -> None:
+            if self._pending.get(device_id) is pending:
+                del self._pending[device_id]
+            if error is None:
+                self._committed(device_id, device)
+            else:
+                self._forget(device_id)
+            for waiter in pending.waiters:
+                if waiter.done():
+                    continue
+                if error is None:
+                    waiter.set_result(None)
+                else:
+                    waiter.set_exception(error)
+
+        self.registrar.submit(device if device is not None else Deletion(device_id), settled)
+        self._pending[device_id] = pending
+        return _join(pending)
+
+    def _committed(self, device_id: str, device: Device | None) -> None:
+        known = self.peek(device_id)
+        if known is None:
+            # Its individual enrollment is not in memory, so what stands there can't be made whole.
+            self._forget(device_id)
+        else:
+            self._remember(device_id, DeviceEntry(device=device, individual=known.individual))
+
+    def _keep(self, device_id: str, entry: DeviceEntry) -> DeviceEntry:
+        # A change that was committed meanwhile is newer than what the query read.
+        newer = self.peek(device_id)
+        if newer is not None:
+            return newer
+        self._remember(device_id, entry)
+        return entry
+
+    def _remember(self, device_id: str, entry: DeviceEntry) -> None:
+        if entry.device is None and entry.individual is None:
+            self._entries.discard(device_id)
+            self._strangers.put(device_id, entry)
+        else:
+            self._strangers.discard(device_id)
+            self._entries.put(device_id, entry)
 
     def _forget(self, device_id: str) -> None:
         self._entries.discard(device_id)
+        self._strangers.discard(device_id)
         self._loader.outdate(device_id)
 
     # For operators: straight to the store, and memory after it
 
-    async def delete(self, device_id: str) -> None:
-        await self._store.delete_device(device_id)
-        self._forget(device_id)
-
     async def list_devices(
         self, query: DeviceQuery, *, after: str | None = None, limit: int = 100
     ) -> list[Device]:
+        """A page of devices, by id."""
         return await self._store.list_devices(query, after=after, limit=limit)
 
     async def counts(self) -> dict[str, int]:
+        """Devices by status."""
         return await self._store.count_devices()
 
     async def list_individuals(
         self, *, after: str | None = None, limit: int = 100
     ) -> list[IndividualEnrollment]:
+        """A page of individual enrollments, by registration id."""
         return await self._store.list_individuals(after=after, limit=limit)
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:
+        """Make or replace one."""
         await self._store.save_individual(individual)
         self._forget(individual.registration_id)
 
     async def delete_individual(self, registration_id: str) -> None:
+        """Deleting what is not there does nothing."""
         await self._store.delete_individual(registration_id)
         self._forget(registration_id)
 
 
-def _fail(future: "asyncio.Future[Device]", error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
+def _join(pending: _Pending) -> "asyncio.Future[None]":
+    """Wait for its commit. A future of one's own, so that who gives up takes nobody along."""
+    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    pending.waiters.append(waiter)
+    return waiter

@@ -1,21 +1,23 @@
 """The store: what survives. A protocol, and its implementation on SQL.
 
-`SqlStore` speaks SQLAlchemy Core, so another database is another URL; what only SQLite needs is in `_tune_sqlite` and
-`_make_private`. Driver errors are translated here and nowhere else.
+`SqlStore` speaks SQLAlchemy Core, so another database is another URL; what only SQLite needs is in `SqlStore.open`,
+`_tune_sqlite` and `_make_private`. Driver errors are translated here and nowhere else.
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Table, delete, event, func, select
+from sqlalchemy import URL, Executable, Table, bindparam, delete, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment
@@ -32,10 +34,22 @@ from gateway.registry.records import (
     individual_to_row,
 )
 
-__all__ = ["Batch", "DeviceEntry", "DeviceQuery", "SqlStore", "Store", "TemplateRecord", "TwinRecord"]
+__all__ = [
+    "Batch",
+    "Change",
+    "Deletion",
+    "DeviceEntry",
+    "DeviceQuery",
+    "SqlStore",
+    "Store",
+    "TemplateRecord",
+    "TwinRecord",
+]
 
 _BUSY_TIMEOUT_MS: Final = 5000
-_CORRUPT: Final = ("file is not a database", "malformed", "disk image", "unsupported file format")
+_CORRUPT: Final = ("file is not a database", "malformed", "unsupported file format")
+_DELETE_DEVICE: Final = delete(schema.devices).where(schema.devices.c.id == bindparam("gone"))
+_DELETE_TWIN: Final = delete(schema.twins).where(schema.twins.c.device_id == bindparam("gone"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,15 +84,39 @@ class TemplateRecord:
     etag: str
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A device and its twin go; its individual enrollment stays."""
+
+    device_id: str
+
+
+Change = Device | TwinRecord | Deletion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What one transaction writes: whole rows, the last of an id wins."""
+    """What one transaction writes: first deletions, then whole rows."""
 
-    devices: dict[str, Device] = field(default_factory=dict)
-    twins: dict[str, TwinRecord] = field(default_factory=dict)
+    deletions: set[str]
+    devices: dict[str, Device]
+    twins: dict[str, TwinRecord]
 
-    def __len__(self) -> int:
-        return len(self.devices) + len(self.twins)
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> "Batch":
+        """Later changes of a device take the place of earlier ones."""
+        batch = cls(deletions=set(), devices={}, twins={})
+        for change in changes:
+            match change:
+                case Device():
+                    batch.devices[change.id] = change
+                case TwinRecord():
+                    batch.twins[change.device_id] = change
+                case Deletion(device_id):
+                    batch.deletions.add(device_id)
+                    batch.devices.pop(device_id, None)
+                    batch.twins.pop(device_id, None)
+        return batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +140,6 @@ class Store(Protocol):
     async def commit(self, batch: Batch) -> None: ...
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]: ...
     async def count_devices(self) -> dict[str, int]: ...
-    async def delete_device(self, device_id: str) -> None: ...
     async def load_groups(self) -> list[EnrollmentGroup]: ...
     async def save_group(self, group: EnrollmentGroup) -> None: ...
     async def delete_group(self, group_id: str) -> None: ...
@@ -117,20 +154,19 @@ class SqlStore:
     """The store on an SQL database."""
 
     def __init__(self, url: str) -> None:
-        self._url = make_url(url)
+        self._given_url = url
         self._engine: AsyncEngine | None = None
-        self._upsert = sqlite_insert if self._is_sqlite else postgresql_insert
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises `StoreUnavailable` or `StoreCorrupt`."""
-        if self._is_sqlite:
-            _make_private(self._path)
-        engine = create_async_engine(self._url)
-        if self._is_sqlite:
-            event.listen(engine.sync_engine, "connect", _tune_sqlite)
+        engine = _make_engine(self._given_url)
         self._engine = engine
         try:
             async with self._translated(), engine.begin() as connection:
+                if _is_sqlite(engine.url):
+                    # Python's driver begins no transaction for DDL by itself; whoever pulls the plug in the midst
+                    # of a migration must not leave half of one.
+                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(migrate)
         except StoreError:
             await self.close()
@@ -167,15 +203,16 @@ class SqlStore:
     async def commit(self, batch: Batch) -> None:
         """One transaction, so one fsync, for all of it."""
         async with self._writing() as connection:
-            if batch.devices:
-                await self._put(
-                    connection, schema.devices, [device_to_row(d) for d in batch.devices.values()]
+            if batch.deletions:
+                await connection.execute(
+                    _DELETE_DEVICE, [{"gone": device_id} for device_id in batch.deletions]
                 )
+                await connection.execute(_DELETE_TWIN, [{"gone": device_id} for device_id in batch.deletions])
+            if batch.devices:
+                rows = [device_to_row(device) for device in batch.devices.values()]
+                await self._put(connection, schema.devices, rows)
             if batch.twins:
-                rows = [
-                    {name: getattr(twin, name) for name in TwinRecord.__slots__}
-                    for twin in batch.twins.values()
-                ]
+                rows = [_to_row(twin) for twin in batch.twins.values()]
                 await self._put(connection, schema.twins, rows)
 
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]:
@@ -201,12 +238,6 @@ class SqlStore:
         async with self._reading() as connection:
             found = await connection.execute(select(column, func.count()).group_by(column))
             return {row[0]: row[1] for row in found}
-
-    async def delete_device(self, device_id: str) -> None:
-        """The device and its twin; its individual enrollment stays."""
-        async with self._writing() as connection:
-            await connection.execute(delete(schema.devices).where(schema.devices.c.id == device_id))
-            await connection.execute(delete(schema.twins).where(schema.twins.c.device_id == device_id))
 
     async def load_groups(self) -> list[EnrollmentGroup]:
         async with self._reading() as connection:
@@ -246,26 +277,12 @@ class SqlStore:
 
     async def save_template(self, template: TemplateRecord) -> None:
         async with self._writing() as connection:
-            row = {name: getattr(template, name) for name in TemplateRecord.__slots__}
-            await self._put(connection, schema.templates, [row])
+            await self._put(connection, schema.templates, [_to_row(template)])
 
     # Below: connections, upserts, errors
 
-    @property
-    def _is_sqlite(self) -> bool:
-        return self._url.get_backend_name() == "sqlite"
-
-    @property
-    def _path(self) -> Path:
-        return Path(self._url.database or "")
-
     async def _put(self, connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
-        keys = [column.name for column in table.primary_key]
-        statement = self._upsert(table)
-        changes = {
-            column.name: statement.excluded[column.name] for column in table.c if column.name not in keys
-        }
-        await connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+        await connection.execute(_upsert(self._open_engine.dialect.name, table), rows)
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
@@ -287,23 +304,70 @@ class SqlStore:
     async def _translated(self) -> AsyncIterator[None]:
         try:
             yield
-        except (SQLAlchemyError, OSError) as error:
-            raise self._translate(error) from error
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            raise _translate(error, self._given_url) from error
+        except StoreCorrupt as error:
+            raise StoreCorrupt(f"{_place(self._given_url)}: {error.message}", hint=error.hint) from error
 
-    def _translate(self, error: SQLAlchemyError | OSError) -> StoreError:
-        where = str(self._path) if self._is_sqlite else self._url.render_as_string(hide_password=True)
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        problem = " ".join(str(cause).split())
-        if isinstance(error, DatabaseError) and any(mark in problem for mark in _CORRUPT):
-            return StoreCorrupt(
-                f"{where}: {problem}", hint="restore it from a backup, or move it away to start anew"
-            )
-        hint = (
-            "look at the disk's free space and the file's permissions"
-            if isinstance(error, OperationalError)
-            else ""
-        )
-        return StoreUnavailable(f"{where}: {problem}", hint=hint)
+
+def _make_engine(given_url: str) -> AsyncEngine:
+    try:
+        url = make_url(given_url)
+        if _is_sqlite(url):
+            _make_private(Path(url.database or ""))
+        engine = create_async_engine(url)
+    except ModuleNotFoundError as error:
+        raise StoreUnavailable(
+            f"{_place(given_url)}: its driver {error.name} is not installed", hint=f"pip install {error.name}"
+        ) from None
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(
+            f"{_place(given_url)}: {_one_line(error)}",
+            hint="write an SQLAlchemy URL of an asyncio driver, such as sqlite+aiosqlite:////var/lib/gateway/gateway.db",
+        ) from None
+    if _is_sqlite(url):
+        event.listen(engine.sync_engine, "connect", _tune_sqlite)
+    return engine
+
+
+@cache
+def _upsert(dialect: str, table: Table) -> Executable:
+    keys = [column.name for column in table.primary_key]
+    insert = sqlite_insert(table) if dialect == "sqlite" else postgresql_insert(table)
+    changes = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keys}
+    return insert.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def _to_row(record: TwinRecord | TemplateRecord) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
+
+
+def _place(given_url: str) -> str:
+    """What to call the store: the path of a file, else the URL without its password."""
+    try:
+        url = make_url(given_url)
+    except SQLAlchemyError:
+        return "registry.url"
+    return str(url.database) if _is_sqlite(url) else url.render_as_string(hide_password=True)
+
+
+def _translate(error: Exception, given_url: str) -> StoreError:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    problem = _one_line(cause)
+    message = f"{_place(given_url)}: {problem}"
+    if any(mark in problem for mark in _CORRUPT):
+        return StoreCorrupt(message, hint="restore it from a backup, or move it away to start anew")
+    if isinstance(cause, sqlite3.Error):
+        return StoreUnavailable(message, hint="look at the disk's free space and the file's permissions")
+    return StoreUnavailable(message, hint="see whether the database server runs and can be reached")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:
