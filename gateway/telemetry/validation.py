@@ -109,7 +109,7 @@ def _check(schema: Schema, value: Any, path: str, issues: list[Issue], limit: in
 def _mismatch(schema: Schema) -> str:
     match schema:
         case Primitive(kind=kind):
-            return f"not a {kind}"
+            return f"not {'an' if kind.startswith(('i', 'un')) else 'a'} {kind}"
         case ObjectSchema():
             return "not an object"
         case Array():

@@ -20,7 +20,8 @@ def test_a_model_identifier_is_recognised(text: str) -> None:
     "text",
     [
         "", "dtmi", "dtmi:", "dtmi:;1", "dtmi:a", "dtmi:a;", "dtmi:a;0", "dtmi:a;01", "dtmi:a;-1", "dtmi:a;1.",
-        "dtmi:a;1.01",        "dtmi:a;1.2.3", "dtmi:a;1234567890", "DTMI:a;1", "urn:a;1", " dtmi:a;1", "dtmi:a;1 ", "dtmi:a;1\n", "dtmi::a;1",
+        "dtmi:a;1.01",
+        "dtmi:a;1.2.3", "dtmi:a;1234567890", "DTMI:a;1", "urn:a;1", " dtmi:a;1", "dtmi:a;1 ", "dtmi:a;1\n", "dtmi::a;1",
         "dtmi:a::b;1", "dtmi:1a;1", "dtmi:_a;1", "dtmi:a_;1", "dtmi:a-b;1", "dtmi:a.b;1", "dtmi:ä;1", "dtmi:a;\uff11",
         "dtmi:a/b;1",        "dtmi:..:etc;1", "dtmi:a:+;1", "dtmi:a:#;1", "dtmi:" + "a" * 122 + ";1",
     ],

@@ -28,7 +28,8 @@ WORDS = st.sampled_from(
     [
         "@context", "@id", "@type", "contents", "name", "schema", "schemas", "extends", "fields", "elementSchema",
         "enumValues", "enumValue", "valueSchema", "mapValue", "displayName", "Interface", "Telemetry", "Property",
-        "Component", "Command", "Object", "Array", "Enum", "Map", "double", "integer", "string", "dtmi:dtdl:context;2", ID, "value",
+        "Component", "Command", "Object", "Array", "Enum", "Map", "double", "integer", "string", "dtmi:dtdl:context;2",
+        ID, "value",
     ]
 )  # fmt: skip
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | WORDS | st.text(max_size=8)
