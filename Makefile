@@ -55,7 +55,8 @@ fuzz: setup ## The property tests with fifty times as many random examples
 	$(PYTEST) --hypothesis-profile=fuzz tests/unit
 
 # GATEWAY_MODEL_REPOSITORY=DIR adds every model of a checkout of a model repository.
-slow: setup ## The tests that take longer, alone
+slow: setup ## Every model of a model repository: GATEWAY_MODEL_REPOSITORY=DIR make slow
+	@test -n "$(GATEWAY_MODEL_REPOSITORY)" || { echo "set GATEWAY_MODEL_REPOSITORY to a checkout of a model repository"; exit 2; }
 	$(PYTEST) -m slow tests
 
 clean: ## Remove what the other targets made

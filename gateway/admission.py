@@ -266,6 +266,7 @@ class Admission:
             model_id=device.model_id,
             announced_model_id=model_id,
             discovered_template_id=template_id,
+            assigned_by_operator=device.template_assigned_by == "operator",
         )
 
     async def _discover(self, model_id: str) -> str | None:

@@ -127,7 +127,7 @@ class TelemetrySettings(_Section):
     dead_letter_topic: str = "deadletter/{template}/{device}"
     max_properties: int = Field(default=100, ge=1)
     max_issues: int = Field(default=20, ge=1)
-    """A message with more validation issues than this has the rest counted, not listed."""
+    """A message's check stops when it has found this many issues."""
     max_subscriber_backlog: int = Field(default=1000, ge=1)
     """Messages waiting for one application; more are dropped and counted."""
 

@@ -16,7 +16,7 @@ class Association:
 
     model_id: str
     template_id: str | None
-    assigned_by: Literal["association"] | None
+    assigned_by: Literal["association", "operator"] | None
 
 
 def associate(
@@ -25,6 +25,7 @@ def associate(
     model_id: str | None,
     announced_model_id: str,
     discovered_template_id: str | None,
+    assigned_by_operator: bool = False,
 ) -> Association | None:
     """What changes when a device with `template_id` and `model_id` announces a model; None if nothing does.
 
@@ -32,6 +33,9 @@ def associate(
     """
     if announced_model_id == model_id and (template_id is not None or discovered_template_id is None):
         return None
+    if assigned_by_operator and model_id is None:
+        # The operator chose before the device ever said what it is: its first announcement changes nothing.
+        return Association(model_id=announced_model_id, template_id=template_id, assigned_by="operator")
     return Association(
         model_id=announced_model_id,
         template_id=discovered_template_id,

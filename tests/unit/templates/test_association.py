@@ -20,8 +20,6 @@ def unassociated(model_id: str) -> Association:
         # a device's first announcement
         (None, None, NEW, NEW, associated(NEW, NEW)),
         (None, None, NEW, None, unassociated(NEW)),
-        # an operator assigned a template before the device ever announced a model: the model decides
-        (OTHER, None, NEW, NEW, associated(NEW, NEW)),
         # the same model again
         (OLD, OLD, OLD, OLD, None),
         (None, OLD, OLD, None, None),
@@ -51,3 +49,14 @@ def test_what_an_announced_model_changes(
         )
         == change
     )
+
+
+def test_what_an_operator_chose_before_the_device_said_what_it_is_stays() -> None:
+    change = associate(
+        template_id=OTHER,
+        model_id=None,
+        announced_model_id=NEW,
+        discovered_template_id=NEW,
+        assigned_by_operator=True,
+    )
+    assert change == Association(model_id=NEW, template_id=OTHER, assigned_by="operator")
