@@ -32,6 +32,19 @@ class MemoryStore:
         self.may_commit.set()
         self.may_load = asyncio.Event()
         self.may_load.set()
+        self._asked = asyncio.Event()
+
+    async def asked_to_commit(self, times: int = 1) -> None:
+        """Return when that many commits have begun."""
+        while len(self.commits) < times:
+            self._asked.clear()
+            await self._asked.wait()
+
+    async def asked_to_look_up(self, times: int = 1) -> None:
+        """Return when that many look-ups of devices have begun."""
+        while len(self.lookups) < times:
+            self._asked.clear()
+            await self._asked.wait()
 
     async def open(self) -> None: ...
 
@@ -40,6 +53,7 @@ class MemoryStore:
     async def commit(self, batch: Batch) -> None:
         """As a disk does it: what is asked for while it is held back is written when it goes on, or not at all."""
         self.commits.append(batch)
+        self._asked.set()
         await asyncio.sleep(0)
         await self.may_commit.wait()
         if self.commit_failures:
@@ -67,6 +81,7 @@ class MemoryStore:
 
     async def _loading(self) -> None:
         """After the read: what changes from here on, the answer doesn't know."""
+        self._asked.set()
         await asyncio.sleep(0)
         await self.may_load.wait()
         if self.load_failures:
@@ -99,7 +114,9 @@ class MemoryStore:
         self.groups.pop(group_id, None)
 
     async def list_individuals(self, *, after: str | None, limit: int) -> list[IndividualEnrollment]:
-        return [self.individuals[id_] for id_ in sorted(self.individuals) if after is None or id_ > after][:limit]
+        return [self.individuals[id_] for id_ in sorted(self.individuals) if after is None or id_ > after][
+            :limit
+        ]
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:
         self.individuals[individual.registration_id] = individual
@@ -112,4 +129,3 @@ class MemoryStore:
 
     async def save_template(self, template: TemplateRecord) -> None:
         self.templates[template.id] = template
-

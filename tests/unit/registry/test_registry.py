@@ -1,0 +1,399 @@
+"""What the gateway knows of its devices, whoever asks and in whatever order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from gateway.eager import run_eagerly
+from gateway.enrollment.models import IndividualEnrollment, ThumbprintPair
+from gateway.errors import ConflictError, NotFoundError, StoreUnavailable
+from gateway.registry.device import Device, Status, transition
+from gateway.registry.registry import DeviceEntry, Registry
+from gateway.registry.store import DeviceQuery
+from gateway.settings import RegistrySettings
+from tests.support.memory_store import MemoryStore
+
+FULL = StoreUnavailable("disk full")
+
+
+def new(device_id: str = "mill-1", status: Status = Status.PROVISIONED) -> Device:
+    return Device.new(device_id, status=status, now=1.0)
+
+
+def renamed(name: str) -> Callable[[Device], Device]:
+    return lambda device: device.replace(now=2.0, name=name)
+
+
+def enrollment(device_id: str = "mill-1") -> IndividualEnrollment:
+    return IndividualEnrollment.new(device_id, ThumbprintPair(primary="AB" * 32), now=1.0)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+async def registry(store: MemoryStore) -> AsyncIterator[Registry]:
+    registry = Registry(store, RegistrySettings(cache_size=100))
+    await registry.start()
+    yield registry
+    store.may_commit.set()
+    store.may_load.set()
+    await registry.stop()
+
+
+# First connects
+
+
+async def test_a_new_device_is_in_memory_and_in_the_store_when_it_is_registered(
+    registry: Registry, store: MemoryStore
+) -> None:
+    device = new()
+    assert await registry.register(device) is device
+    assert registry.peek("mill-1") == DeviceEntry(device=device)
+    assert store.devices == {"mill-1": device}
+
+
+async def test_memory_shows_no_device_before_its_commit(registry: Registry, store: MemoryStore) -> None:
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    assert registry.peek("mill-1") == DeviceEntry()
+    store.may_commit.set()
+    device = await registering
+    assert registry.peek("mill-1") == DeviceEntry(device=device)
+
+
+async def test_racing_first_connects_of_one_device_make_one_registration(
+    registry: Registry, store: MemoryStore
+) -> None:
+    candidates = [new() for _ in range(20)]
+    devices = await asyncio.gather(*map(registry.register, candidates))
+    assert all(device is devices[0] for device in devices)
+    assert sum(len(batch.devices) for batch in store.commits) == 1
+
+
+async def test_a_first_connect_that_comes_during_the_commit_joins_it(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    first = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    second = asyncio.create_task(registry.register(new()))
+    await asyncio.sleep(0)
+    store.may_commit.set()
+    assert await second is await first
+    assert len(store.commits) == 1
+
+
+async def test_a_first_connect_that_gives_up_does_not_take_the_second_along(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    first = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    second = asyncio.create_task(registry.register(new()))
+    await asyncio.sleep(0)
+    first.cancel()
+    store.may_commit.set()
+    assert (await second).id == "mill-1"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_registering_a_device_that_the_store_knows_gives_that_one(
+    registry: Registry, store: MemoryStore
+) -> None:
+    known = store.devices["mill-1"] = new()
+    assert await registry.register(new()) is known
+    assert store.commits == []
+
+
+async def test_a_thousand_first_connects_are_a_few_look_ups_and_commits(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await asyncio.gather(*(registry.register(new(f"mill-{number}")) for number in range(1000)))
+    assert len(store.devices) == 1000
+    assert len(store.lookups) <= 3
+    assert len(store.commits) <= 6
+
+
+async def test_a_failed_registration_leaves_nothing_and_can_be_tried_again(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.commit_failures.append(FULL)
+    outcomes = await asyncio.gather(
+        registry.register(new()), registry.register(new()), return_exceptions=True
+    )
+    assert outcomes == [FULL, FULL]
+    assert (registry.peek("mill-1"), store.devices) == (None, {})
+    assert (await registry.register(new())).id in store.devices
+
+
+async def test_a_registration_that_the_queue_has_no_room_for_is_told_at_once(store: MemoryStore) -> None:
+    registry = Registry(store, RegistrySettings(max_queue=1))
+    await registry.start()
+    await asyncio.gather(registry.fetch("mill-1"), registry.fetch("mill-2"))
+    waiting = run_eagerly(registry.register(new("mill-1")))
+    with pytest.raises(StoreUnavailable, match="too many"):
+        run_eagerly(registry.register(new("mill-2")))
+    assert isinstance(waiting, asyncio.Future)
+    assert (await waiting).id == "mill-1"
+    assert (await registry.register(new("mill-2"))).id == "mill-2"
+    await registry.stop()
+
+
+# Look-ups
+
+
+async def test_a_device_in_memory_needs_no_look_up(registry: Registry, store: MemoryStore) -> None:
+    assert registry.peek("mill-1") is None
+    store.devices["mill-1"] = new()
+    entry = await registry.fetch("mill-1")
+    assert registry.peek("mill-1") is entry
+    assert store.lookups == [["mill-1"]]
+
+
+async def test_a_look_up_that_fails_is_the_asker_s_to_handle(registry: Registry, store: MemoryStore) -> None:
+    store.load_failures.append(FULL)
+    with pytest.raises(StoreUnavailable):
+        await registry.fetch("mill-1")
+    assert registry.peek("mill-1") is None
+    assert await registry.fetch("mill-1") == DeviceEntry()
+
+
+async def test_strangers_do_not_push_devices_out_of_memory(registry: Registry, store: MemoryStore) -> None:
+    store.devices = {f"mill-{number}": new(f"mill-{number}") for number in range(100)}
+    await asyncio.gather(*map(registry.fetch, store.devices))
+    await asyncio.gather(*(registry.fetch(f"stranger-{number}") for number in range(5000)))
+    assert all(registry.peek(device_id) for device_id in store.devices)
+
+
+async def test_a_commit_during_a_look_up_is_not_hidden_by_its_answer(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await registry.fetch("mill-1")
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    registry._strangers.clear()  # as if others had taken its place
+    store.may_load.clear()
+    asked = registry.fetch("mill-1")
+    await store.asked_to_look_up(2)
+    store.may_commit.set()
+    device = await registering
+    store.may_load.set()
+    assert (await asked).device is device
+    entry = registry.peek("mill-1")
+    assert entry is not None
+    assert entry.device is device
+
+
+# Changes
+
+
+async def test_changes_of_one_device_build_on_one_another(registry: Registry, store: MemoryStore) -> None:
+    await registry.register(new())
+    await asyncio.gather(
+        *(
+            registry.amend(
+                "mill-1", lambda device, n=number: device.replace(now=2.0, name=f"{device.name}{n}")
+            )
+            for number in range(5)
+        )
+    )
+    assert store.devices["mill-1"].name == "mill-101234"
+    assert len(store.commits) == 2
+
+
+async def test_a_change_waits_for_the_registration_it_builds_on(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    amending = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
+    store.may_commit.set()
+    await asyncio.gather(registering, amending)
+    assert store.devices["mill-1"].name == "Mill"
+
+
+async def test_a_change_that_changes_nothing_writes_nothing(registry: Registry, store: MemoryStore) -> None:
+    device = await registry.register(new())
+    assert await registry.amend("mill-1", lambda same: same) is device
+    assert len(store.commits) == 1
+
+
+async def test_a_forbidden_change_leaves_the_device_as_it_is(registry: Registry, store: MemoryStore) -> None:
+    device = await registry.register(new())
+    with pytest.raises(ConflictError):
+        await registry.amend("mill-1", lambda device: transition(device, "approve", now=2.0))
+    assert registry.peek("mill-1") == DeviceEntry(device=device)
+
+
+async def test_there_is_nothing_to_change_about_a_device_that_is_not_there(registry: Registry) -> None:
+    with pytest.raises(NotFoundError, match="mill-1"):
+        await registry.amend("mill-1", renamed("Mill"))
+
+
+async def test_a_failed_change_leaves_the_device_as_the_store_has_it(
+    registry: Registry, store: MemoryStore
+) -> None:
+    device = await registry.register(new())
+    store.commit_failures.append(FULL)
+    with pytest.raises(StoreUnavailable):
+        await registry.amend("mill-1", renamed("Mill"))
+    assert (await registry.fetch("mill-1")).device is device
+    assert (await registry.amend("mill-1", lambda same: same)).name == "mill-1"
+
+
+async def test_what_was_built_on_a_failed_change_fails_with_it(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await registry.register(new())
+    store.may_commit.clear()
+    store.commit_failures.append(FULL)
+    blocking = asyncio.create_task(
+        registry.amend("mill-1", lambda device: transition(device, "block", now=2.0))
+    )
+    await store.asked_to_commit(2)
+    renaming = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
+    await asyncio.sleep(0)
+    store.may_commit.set()
+    assert await asyncio.gather(blocking, renaming, return_exceptions=True) == [FULL, FULL]
+    assert store.devices["mill-1"].status is Status.PROVISIONED
+    assert (await registry.amend("mill-1", renamed("Mill"))).status is Status.PROVISIONED
+
+
+# Deletions
+
+
+async def test_a_deleted_device_is_gone_and_its_individual_enrollment_stays(
+    registry: Registry, store: MemoryStore
+) -> None:
+    enrolled = store.individuals["mill-1"] = enrollment()
+    await registry.register(new())
+    await registry.delete("mill-1")
+    assert store.devices == {}
+    assert registry.peek("mill-1") == DeviceEntry(individual=enrolled)
+    with pytest.raises(NotFoundError):
+        await registry.amend("mill-1", renamed("Mill"))
+
+
+async def test_a_device_deleted_during_its_registration_does_not_come_back(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    amending = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
+    await asyncio.sleep(0)
+    deleting = asyncio.create_task(registry.delete("mill-1"))
+    await asyncio.sleep(0)
+    store.may_commit.set()
+    await asyncio.gather(registering, amending, deleting)
+    assert store.devices == {}
+    assert registry.peek("mill-1") == DeviceEntry()
+
+
+async def test_a_device_that_registers_while_it_is_deleted_is_made_anew(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await registry.register(new())
+    deleting = asyncio.create_task(registry.delete("mill-1"))
+    await asyncio.sleep(0)
+    again = new()
+    assert await registry.register(again) is again
+    await deleting
+    assert store.devices == {"mill-1": again}
+
+
+async def test_a_change_of_a_device_that_is_being_deleted_finds_none(registry: Registry) -> None:
+    await registry.register(new())
+    deleting = asyncio.create_task(registry.delete("mill-1"))
+    await asyncio.sleep(0)
+    changing = run_eagerly(registry.amend("mill-1", renamed("Mill")))
+    assert isinstance(changing, asyncio.Future)
+    with pytest.raises(NotFoundError):
+        await changing
+    await deleting
+
+
+async def test_a_deletion_that_fails_leaves_the_device(registry: Registry, store: MemoryStore) -> None:
+    device = await registry.register(new())
+    store.commit_failures.append(FULL)
+    with pytest.raises(StoreUnavailable):
+        await registry.delete("mill-1")
+    assert (await registry.fetch("mill-1")).device is device
+
+
+async def test_deleting_what_is_not_there_does_nothing(registry: Registry, store: MemoryStore) -> None:
+    await registry.delete("mill-1")
+    assert store.devices == {}
+
+
+# Individual enrollments and lists
+
+
+async def test_a_changed_individual_enrollment_counts_from_the_next_connect(
+    registry: Registry, store: MemoryStore
+) -> None:
+    device = await registry.register(new())
+    enrolled = enrollment()
+    await registry.save_individual(enrolled)
+    assert registry.peek("mill-1") is None
+    assert await registry.fetch("mill-1") == DeviceEntry(device=device, individual=enrolled)
+    await registry.delete_individual("mill-1")
+    assert await registry.fetch("mill-1") == DeviceEntry(device=device)
+
+
+async def test_an_enrollment_made_during_a_look_up_is_not_missed(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_load.clear()
+    asked = registry.fetch("mill-1")
+    await store.asked_to_look_up()
+    enrolled = enrollment()
+    await registry.save_individual(enrolled)
+    store.may_load.set()
+    assert (await asked).individual is enrolled
+
+
+async def test_an_individual_enrollment_stays_known_through_a_registration(
+    registry: Registry, store: MemoryStore
+) -> None:
+    enrolled = store.individuals["mill-1"] = enrollment()
+    await registry.fetch("mill-1")
+    device = await registry.register(new())
+    assert registry.peek("mill-1") == DeviceEntry(device=device, individual=enrolled)
+
+
+async def test_operators_list_and_count_what_is_stored(registry: Registry, store: MemoryStore) -> None:
+    for number in range(3):
+        await registry.register(new(f"mill-{number}"))
+    await registry.register(new("waiter", Status.WAITING))
+    await registry.save_individual(enrollment())
+    listed = await registry.list_devices(DeviceQuery(), after="mill-0", limit=2)
+    assert [device.id for device in listed] == ["mill-1", "mill-2"]
+    assert await registry.counts() == {"provisioned": 3, "waiting": 1}
+    assert [each.registration_id for each in await registry.list_individuals()] == ["mill-1"]
+
+
+# Without waiting
+
+
+async def test_a_known_device_needs_no_wait(registry: Registry) -> None:
+    device = await registry.register(new())
+    assert run_eagerly(registry.register(new())) is device
+    assert run_eagerly(registry.amend("mill-1", lambda same: same)) is device
+
+
+async def test_stopping_answers_who_waits(store: MemoryStore) -> None:
+    registry = Registry(store, RegistrySettings())
+    await registry.start()
+    registering = asyncio.gather(*(registry.register(new(f"mill-{number}")) for number in range(30)))
+    await asyncio.sleep(0)
+    await registry.stop()
+    assert len(await registering) == len(store.devices) == 30
