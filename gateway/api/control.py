@@ -143,7 +143,7 @@ class ControlServer:
                 )
             )
         except Exception as error:  # noqa: BLE001 - a fault in one verb must not end the gateway
-            log.error("operation.failed", verb=verb, error=repr(error))  # noqa: TRY400 - one line each
+            log.error("operation.failed", verb=verb, error=repr(error))
             return _error_line(GatewayError(f"{verb} failed", hint="the gateway's log has the reason"))
         response = orjson.dumps({"result": result}) + b"\n"
         if len(response) > MAX_RESPONSE_BYTES:
