@@ -1,10 +1,11 @@
 """May it come in? A credential held against the enrollments in force. Pure.
 
 An individual enrollment wins: if a device has one, no group is asked. A disabled enrollment is told apart from a wrong
-credential only to who has proved the right one. (PROTOCOL of IoT Central; DPS "X.509 attestation".)
+credential only to who has proved the right one. (learn.microsoft.com, iot-dps "Provisioning devices with DPS" and
+"X.509 certificate attestation".)
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -32,7 +33,7 @@ class Verified:
 
     mechanism: Mechanism
     enrollment_group: str | None
-    key_slot: str
+    key_slot: sas.KeySlot
     auto_approve: bool
     expires_at: float | None = None
 
@@ -47,25 +48,30 @@ class GroupBook:
         self, groups: Iterable[EnrollmentGroup] = (), *, leaf_cache_size: int = _DEFAULT_LEAF_CACHE
     ) -> None:
         self._groups = {group.id: group for group in groups}
-        self._sas = [group for group in self._groups.values() if isinstance(group.attestation, SymmetricKeys)]
+        self._sas = [
+            (group, group.attestation)
+            for group in self._groups.values()
+            if isinstance(group.attestation, SymmetricKeys)
+        ]
+        anchors = list(_anchors(self._groups.values()))
+        self.anchors = x509.TrustAnchors(anchors)
+        self.has_anchors = bool(anchors)
         self.leaves = x509.LeafCache(leaf_cache_size)
-        self.anchors = x509.TrustAnchors(_anchors(self._groups.values()))
-        self.has_anchors = any(True for _ in _anchors(self._groups.values()))
 
     def get(self, group_id: str) -> EnrollmentGroup | None:
         return self._groups.get(group_id)
 
+    def __getitem__(self, group_id: str) -> EnrollmentGroup:
+        return self._groups[group_id]
+
     def __iter__(self) -> Iterator[EnrollmentGroup]:
         return iter(self._groups.values())
 
-    def sas_groups(self, first: str | None) -> Iterable[EnrollmentGroup]:
+    def sas_groups(self, first: str | None) -> Sequence[tuple[EnrollmentGroup, SymmetricKeys]]:
         """Groups with symmetric keys; the one that a known device came in by comes first."""
-        known = self._groups.get(first) if first is not None else None
-        if known is None or not isinstance(known.attestation, SymmetricKeys):
+        if first is None or len(self._sas) < 2 or self._sas[0][0].id == first:  # noqa: PLR2004 - nothing to sort
             return self._sas
-        if len(self._sas) == 1:
-            return self._sas
-        return [known, *(group for group in self._sas if group is not known)]
+        return sorted(self._sas, key=lambda pair: pair[0].id != first)
 
 
 def decide(
@@ -116,12 +122,11 @@ def _group_by_token(
     leeway_s: int,
 ) -> Verified | Refused:
     refused = Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has symmetric keys")
-    for group in groups.sas_groups(known_group):
-        assert isinstance(group.attestation, SymmetricKeys)  # noqa: S101 - that is how the book lists them
-        for name, key in (("primary", group.attestation.primary), ("secondary", group.attestation.secondary)):
-            outcome = sas.verify(
-                token, (sas.derive_device_key(key, registration_id),), now=now, leeway_s=leeway_s
-            )
+    for group, keys in groups.sas_groups(known_group):
+        for name, group_key in ((sas.KeySlot.PRIMARY, keys.primary), (sas.KeySlot.SECONDARY, keys.secondary)):
+            # One key at a time: the secondary is derived only if the primary did not do.
+            device_key = sas.derive_device_key(group_key, registration_id)
+            outcome = sas.verify(token, (device_key,), now=now, leeway_s=leeway_s)
             if isinstance(outcome, Refused):
                 refused = outcome
                 if outcome.reason is Reason.TOKEN_SIGNATURE_INVALID:
@@ -165,12 +170,14 @@ def _group_by_certificate(
     if isinstance(chain, Refused):
         return chain
     group_id, _, slot = chain.anchor_id.rpartition("/")
-    group = groups.get(group_id)
-    assert group is not None, "anchors and groups are of one snapshot"  # noqa: S101
+    group = groups[group_id]
     if not group.enabled:
         return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
     return Verified(
-        mechanism="x509", enrollment_group=group.id, key_slot=slot, auto_approve=group.auto_approve
+        mechanism="x509",
+        enrollment_group=group.id,
+        key_slot=sas.KeySlot(slot),
+        auto_approve=group.auto_approve,
     )
 
 
@@ -192,6 +199,7 @@ def _new_leaf(
 def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:
     for group in groups:
         if isinstance(group.attestation, SigningCertificates):
-            yield x509.TrustAnchor(id=f"{group.id}/primary", certificate=group.attestation.primary)
-            if group.attestation.secondary is not None:
-                yield x509.TrustAnchor(id=f"{group.id}/secondary", certificate=group.attestation.secondary)
+            slots = (group.attestation.primary, group.attestation.secondary)
+            for slot, certificate in zip(sas.KeySlot, slots, strict=True):
+                if certificate is not None:
+                    yield x509.TrustAnchor(id=f"{group.id}/{slot}", certificate=certificate)
