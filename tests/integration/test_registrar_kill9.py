@@ -1,0 +1,98 @@
+"""Acknowledged means durable: the registrar and the store, killed in the midst of their commits."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+CONCURRENT = 64
+
+# Registers devices and has them report, as fast as it can, and prints what it was told is durable.
+WRITER = textwrap.dedent(
+    """
+    import asyncio, itertools, json, sys
+    from gateway.registry.device import Device, Status
+    from gateway.registry.registry import Registry
+    from gateway.registry.store import SqlStore
+    from gateway.registry.twins import Twins
+    from gateway.settings import RegistrySettings, TwinSettings
+
+    async def main(url, concurrent, life):
+        store = SqlStore(url)
+        await store.open()
+        registry = Registry(store, RegistrySettings(max_batch=50))
+        twins = Twins(store, registry.registrar, TwinSettings())
+        await registry.start()
+        numbers = itertools.count()
+
+        async def connect():
+            while True:
+                device_id = f"life-{life}-{next(numbers)}"
+                # Two racing first connects of each device.
+                made = [Device.new(device_id, status=Status.PROVISIONED, now=1.0) for _ in range(2)]
+                one, other = await asyncio.gather(*map(registry.register, made))
+                assert one is other
+                print(json.dumps([device_id, one.etag, 0]), flush=True)
+                version = await twins.patch_reported(device_id, {"life": life})
+                print(json.dumps([device_id, one.etag, version]), flush=True)
+
+        await asyncio.gather(*(connect() for _ in range(concurrent)))
+
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+    """
+)
+
+
+@pytest.mark.parametrize("acknowledgements", [1, 300, 3000])
+def test_after_kill_9_every_acknowledged_device_is_there_once_and_as_it_was_acknowledged(
+    tmp_path: Path, acknowledgements: int
+) -> None:
+    database = tmp_path / "gateway.db"
+    devices: dict[str, str] = {}
+    twins: dict[str, int] = {}
+    for life in range(2):  # the second begins on what the first one's death has left
+        for device_id, etag, version in written_until_killed(database, acknowledgements, life):
+            devices[device_id] = etag
+            twins[device_id] = max(version, twins.get(device_id, 0))
+    assert len(devices) >= acknowledgements // 2
+
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        stored = connection.execute("SELECT id, etag FROM devices").fetchall()
+        reported = dict(connection.execute("SELECT device_id, reported_version FROM twins").fetchall())
+    connection.close()
+    assert len(stored) == len(dict(stored))
+    assert devices.items() <= dict(stored).items()
+    assert {id_: version for id_, version in twins.items() if version}.items() <= reported.items()
+
+
+def written_until_killed(database: Path, acknowledgements: int, life: int) -> list[tuple[str, str, int]]:
+    """Let a process write, kill it after so many acknowledgements, and return all that it gave."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, f"sqlite+aiosqlite:///{database}", str(CONCURRENT), str(life)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert writer.stdout is not None
+    lines = []
+    try:
+        for line in writer.stdout:
+            lines.append(line)
+            if len(lines) == acknowledgements:
+                os.kill(writer.pid, signal.SIGKILL)
+                break
+        # What it had said before it died is still in the pipe; its last line may be cut.
+        lines += [line for line in writer.stdout if line.endswith("\n")]
+    finally:
+        writer.kill()
+        writer.stdout.close()
+        writer.wait()
+    assert writer.returncode == -signal.SIGKILL
+    assert len(lines) >= acknowledgements
+    return [tuple(json.loads(line)) for line in lines]
