@@ -5,6 +5,9 @@ line). amqtt logs through the standard library; its warnings are folded into our
 `broker.reported`, one line each, without tracebacks.
 """
 
+import asyncio
+import atexit
+import contextlib
 import logging
 import re
 import sys
@@ -52,11 +55,13 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging to write to `stream` (default: stdout)."""
     out = stream or sys.stdout
     level = _LEVELS[settings.level]
+    lines = _Lines(out)
+    atexit.register(lines.flush)
     render = _JsonRenderer() if settings.format == "json" else _ConsoleRenderer(colours=out.isatty())
     structlog.configure(
         processors=[structlog.stdlib.add_log_level, redact, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(out),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -77,6 +82,38 @@ def redact(_logger: object, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, str) and "sig=" in value:
             event[key] = _SIGNATURE.sub(rf"\1{REDACTED}", value)
     return event
+
+
+class _Lines:
+    """Where structlog's finished lines go: those of one turn of the event loop leave in one write.
+
+    Two lines per connect, each written and flushed by itself, cost as much as deciding the CONNECT does.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._waiting: list[str] = []
+
+    def msg(self, line: str) -> None:
+        if not self._waiting:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # no loop runs in this thread: start, end, or a worker
+                self._waiting.append(line)
+                self.flush()
+                return
+        self._waiting.append(line)
+
+    debug = info = warning = error = critical = exception = log = msg
+
+    def flush(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        lines.append("")
+        with contextlib.suppress(OSError, ValueError):  # whoever read the log is gone: nobody is left to tell
+            self._out.write("\n".join(lines))
+            self._out.flush()
 
 
 class _Clock:

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import json
 import logging
@@ -94,3 +95,30 @@ def test_debug_lines_are_left_out_unless_asked_for() -> None:
     stream = written("json", level="info")
     log.get_logger().debug("session.opened")
     assert stream.getvalue() == ""
+
+
+async def test_lines_of_one_turn_of_the_loop_are_written_together_and_in_order() -> None:
+    writes: list[str] = []
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+    log.configure(LogSettings.model_validate({"format": "json"}), Stream())
+    for number in range(3):
+        log.get_logger().info("session.opened", number=number)
+    assert writes == []
+    await asyncio.sleep(0)
+    assert [json.loads(line)["number"] for line in "".join(writes).splitlines()] == [0, 1, 2]
+    assert len(writes) == 1
+
+
+async def test_a_log_that_nobody_reads_any_more_stops_nothing() -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    log.configure(LogSettings(), Gone())
+    log.get_logger().info("session.opened")
+    await asyncio.sleep(0)
