@@ -47,6 +47,7 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         _warn_of_open_secrets(settings)
         self.settings = settings
         self.gateway: Gateway | None = None
+        self._sink: AmqttSink | None = None
         self.failure: GatewayError | None = None
         """Why the gateway could not start or go on."""
 
@@ -55,10 +56,9 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
     async def on_broker_post_start(self) -> None:
         context = self.context
         assert isinstance(context, BrokerContext)  # noqa: S101
-        sink = AmqttSink(
-            context, self.applications, max_backlog=self.settings.telemetry.max_subscriber_backlog
-        )
-        self.gateway = Gateway(self.settings, sinks=(sink,), on_failure=self._fail)
+        max_backlog = self.settings.telemetry.max_subscriber_backlog
+        self._sink = AmqttSink(context, self.applications, max_backlog=max_backlog)
+        self.gateway = Gateway(self.settings, sinks=(self._sink,), on_failure=self._fail)
         try:
             await self.gateway.start()
         except GatewayError as error:
@@ -68,6 +68,8 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
         if self.gateway is not None:
             gateway, self.gateway = self.gateway, None
             await gateway.stop()
+        if self._sink is not None:
+            await self._sink.close()
 
     def _fail(self, error: GatewayError) -> None:
         """amqtt swallows what its plugins raise and would go on serving nobody: end the process in order."""

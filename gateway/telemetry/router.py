@@ -48,6 +48,10 @@ class Sender(Protocol):
 class Sink(Protocol):
     """Where telemetry leaves the gateway."""
 
+    def take_lost(self) -> int:
+        """How many copies were taken and have been lost on their way since the last call."""
+        ...
+
     def deliver(self, topic: str, payload: bytes, qos: int) -> int:
         """Take a message. Never blocks, never raises. Returns how many copies had to be dropped for want of room."""
         ...
@@ -127,11 +131,14 @@ class TelemetryRouter:
         self._hand_over(self._topic(sender, component), rendered, qos)
 
     def report_drops(self) -> None:
-        """Log what was dropped since the last call, one line per topic's first level. Called once a second."""
-        if self._dropped:
-            for cause, count in self._dropped.items():
-                log.warning("telemetry.dropped", cause=cause, count=count)
-            self._dropped.clear()
+        """Log what was dropped since the last call, one line per sink and cause. Called once a second."""
+        for sink in self._sinks:
+            name = type(sink).__name__
+            lost = sink.take_lost()
+            self.dropped += lost
+            for cause, count in (("no_room", self._dropped.pop(name, 0)), ("not_acknowledged", lost)):
+                if count:
+                    log.warning("telemetry.dropped", sink=name, cause=cause, count=count)
 
     def _topic(self, sender: Sender, component: str | None) -> str:
         settings = self._settings

@@ -6,6 +6,7 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from tests.integration.conftest import fleet_of
 from tests.support.device import Device, Fleet
 from tests.support.gateway_process import GatewayProcess
 from tests.support.subscriber import Subscriber
@@ -153,3 +154,23 @@ def test_the_log_holds_no_secret(gateway: GatewayProcess, fleet: Fleet) -> None:
     assert "secret-1" in written
     for secret in (keys["primaryKey"], keys["secondaryKey"], gateway.setup["appPassword"], token, signature):
         assert secret not in written
+
+
+async def test_a_subscriber_that_stops_reading_loses_its_own_copies_only(tmp_path: Path) -> None:
+    def edit(text: str) -> str:
+        return text.replace("    telemetry:\n", "    telemetry:\n      max_subscriber_backlog: 5\n")
+
+    payload = b'{"blob":"' + b"x" * 200_000 + b'"}'
+    with (
+        GatewayProcess(tmp_path / "gw", edit=edit) as gateway,
+        Device.plain({"plainPort": gateway.setup["appPort"]}) as idle,
+    ):
+        assert idle.connect("idle", gateway.setup["appUsername"], gateway.setup["appPassword"]) == 0
+        assert idle.subscribe("telemetry/#", qos=0) == [0]  # and reads nothing from now on
+        async with Subscriber(gateway.setup, "telemetry/#") as application:
+            with fleet_of(gateway).hub("big-1") as device:
+                for _ in range(100):
+                    await asyncio.to_thread(device.publish, "devices/big-1/messages/events/", payload)
+                    assert len((await application.next())[1]["body"]["blob"]) == 200_000
+        dropped = gateway.wait_for("telemetry.dropped")
+    assert (dropped["sink"], dropped["cause"]) == ("AmqttSink", "no_room")

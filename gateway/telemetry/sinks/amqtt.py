@@ -12,7 +12,7 @@ This is one of the two modules that import amqtt (docs/architecture.md); it lean
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 from amqtt.broker import BrokerContext, RetainedApplicationMessage
 from amqtt.session import Session
@@ -21,6 +21,9 @@ from gateway.applications import Applications
 from gateway.mqtt.topics import matches
 
 __all__ = ["AmqttSink"]
+
+
+_CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class AmqttSink:
@@ -32,7 +35,7 @@ class AmqttSink:
         self._max_backlog = max_backlog
         self._waiting: Counter[str] = Counter()
         self._copies: set[asyncio.Task[Any]] = set()
-        self.unacknowledged = 0
+        self._lost = 0
 
     def deliver(self, topic: str, payload: bytes, qos: int) -> int:
         dropped = 0
@@ -42,11 +45,17 @@ class AmqttSink:
                     dropped += not self._deliver_to(session, topic, payload, min(qos, granted_qos))
         return dropped
 
+    def take_lost(self) -> int:
+        lost, self._lost = self._lost, 0
+        return lost
+
     async def close(self) -> None:
-        """Give what is on its way no more time: the applications are being disconnected."""
-        for copy in self._copies:
-            copy.cancel()
-        await asyncio.gather(*self._copies, return_exceptions=True)
+        """Let what is on its way arrive, within bounds: the applications are disconnected next."""
+        if self._copies:
+            _, late = await asyncio.wait(self._copies, timeout=_CLOSE_TIMEOUT_S)
+            for copy in late:
+                copy.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _deliver_to(self, session: Session, topic: str, payload: bytes, qos: int) -> bool:
         """False if there was no room. A subscriber without the right, or away without a session, is no drop."""
@@ -84,4 +93,4 @@ class AmqttSink:
             del self._waiting[client_id]
         if not copy.cancelled() and copy.exception() is not None:
             # The subscriber went away, or let amqtt's five seconds for a PUBACK pass.
-            self.unacknowledged += 1
+            self._lost += 1

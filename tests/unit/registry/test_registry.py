@@ -191,6 +191,19 @@ async def test_a_commit_during_a_look_up_is_not_hidden_by_its_answer(
     assert entry.device is device
 
 
+async def test_a_look_up_that_was_overtaken_by_a_commit_does_not_turn_memory_back(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await registry.register(new())
+    store.may_load.clear()
+    asked = registry.fetch("mill-1")
+    await store.asked_to_look_up(2)
+    changed = await registry.amend("mill-1", renamed("Mill"))
+    store.may_load.set()
+    assert (await asked).device is changed
+    assert registry.peek("mill-1") == DeviceEntry(device=changed)
+
+
 # Changes
 
 
@@ -218,6 +231,23 @@ async def test_a_change_waits_for_the_registration_it_builds_on(
     store.may_commit.set()
     await asyncio.gather(registering, amending)
     assert store.devices["mill-1"].name == "Mill"
+
+
+async def test_a_change_builds_on_one_that_still_waits_when_an_earlier_one_is_committed(
+    registry: Registry, store: MemoryStore
+) -> None:
+    await registry.register(new())
+    store.may_commit.clear()
+    first = asyncio.create_task(registry.amend("mill-1", lambda device: transition(device, "block", now=2.0)))
+    await store.asked_to_commit(2)
+    second = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
+    await asyncio.sleep(0)
+    store.may_commit.set()
+    await first
+    third = await registry.amend("mill-1", lambda device: device.replace(now=3.0, enrollment_group="plant"))
+    await second
+    assert (third.status, third.name, third.enrollment_group) == (Status.BLOCKED, "Mill", "plant")
+    assert store.devices["mill-1"] == third
 
 
 async def test_a_change_that_changes_nothing_writes_nothing(registry: Registry, store: MemoryStore) -> None:

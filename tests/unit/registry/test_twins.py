@@ -131,6 +131,34 @@ async def test_a_failed_commit_is_told_and_leaves_the_twin_as_it_was(
     assert (await twins.get("mill-1")).reported == {"a": 1, "b": 1}
 
 
+async def test_a_commit_that_failed_in_name_only_is_not_forgotten(twins: Twins, store: MemoryStore) -> None:
+    await twins.patch_reported("mill-1", {"a": 1})
+    store.commit_failures.append(FULL)
+    with pytest.raises(StoreUnavailable):
+        await twins.patch_reported("mill-1", {"a": 2})
+    store.twins["mill-1"] = stored("mill-1", {"a": 2}, 3)  # the disk had it before the error came
+    assert await twins.patch_reported("mill-1", {"b": 1}) == 4
+    assert json.loads(store.twins["mill-1"].reported) == {"a": 2, "b": 1}
+
+
+async def test_a_look_up_that_was_overtaken_by_a_commit_is_asked_again(
+    store: MemoryStore, registry: Registry
+) -> None:
+    twins = Twins(store, registry.registrar, TwinSettings(cache_size=1))
+    store.may_commit.clear()
+    patching = [asyncio.create_task(twins.patch_reported(f"mill-{number}", {"a": 1})) for number in (1, 2)]
+    await store.asked_to_commit()
+    twins._committed.clear()
+    store.may_load.clear()
+    reading = asyncio.create_task(twins.get("mill-1"))
+    while len(store.twin_lookups) < 3:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    store.may_commit.set()
+    await asyncio.gather(*patching)
+    store.may_load.set()
+    assert (await reading).reported == {"a": 1}
+
+
 async def test_patches_behind_a_failed_one_fail_with_it_and_no_version_is_given_twice(
     twins: Twins, store: MemoryStore
 ) -> None:

@@ -27,7 +27,12 @@ class Recorder:
     """A sink that keeps what it is given, and has no room for `refused` copies of each message."""
 
     refused: int = 0
+    lost: int = 0
     delivered: list[tuple[str, bytes, int]] = field(default_factory=list)
+
+    def take_lost(self) -> int:
+        lost, self.lost = self.lost, 0
+        return lost
 
     def deliver(self, topic: str, payload: bytes, qos: int) -> int:
         self.delivered.append((topic, payload, qos))
@@ -216,8 +221,26 @@ def test_what_a_sink_has_no_room_for_is_counted_and_told_in_one_line() -> None:
     with capture_logs() as lines:
         bench.router.report_drops()
         bench.router.report_drops()
-    assert lines == [{"event": "telemetry.dropped", "log_level": "warning", "cause": "Recorder", "count": 6}]
+    assert lines == [
+        {
+            "event": "telemetry.dropped",
+            "log_level": "warning",
+            "sink": "Recorder",
+            "cause": "no_room",
+            "count": 6,
+        }
+    ]
     assert bench.router.dropped == 6
+
+
+def test_copies_that_were_taken_and_lost_later_are_told_too() -> None:
+    bench = Bench()
+    bench.send()
+    bench.sink.lost = 3
+    with capture_logs() as lines:
+        bench.router.report_drops()
+    assert [(line["cause"], line["count"]) for line in lines] == [("not_acknowledged", 3)]
+    assert bench.router.dropped == 3
 
 
 def test_nothing_is_told_of_drops_when_there_were_none() -> None:
