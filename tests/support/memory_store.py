@@ -46,6 +46,12 @@ class MemoryStore:
             self._asked.clear()
             await self._asked.wait()
 
+    async def asked_for_twins(self, times: int = 1) -> None:
+        """Return when that many look-ups of twins have begun."""
+        while len(self.twin_lookups) < times:
+            self._asked.clear()
+            await self._asked.wait()
+
     async def open(self) -> None: ...
 
     async def close(self) -> None: ...

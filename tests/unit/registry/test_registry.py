@@ -243,11 +243,18 @@ async def test_a_change_builds_on_one_that_still_waits_when_an_earlier_one_is_co
     second = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
     await asyncio.sleep(0)
     store.may_commit.set()
+    store.may_commit.clear()  # the first may go on, the second's commit waits
     await first
-    third = await registry.amend("mill-1", lambda device: device.replace(now=3.0, enrollment_group="plant"))
+    await store.asked_to_commit(3)
+    third = asyncio.create_task(
+        registry.amend("mill-1", lambda device: device.replace(now=3.0, enrollment_group="plant"))
+    )
+    await asyncio.sleep(0)
+    store.may_commit.set()
     await second
-    assert (third.status, third.name, third.enrollment_group) == (Status.BLOCKED, "Mill", "plant")
-    assert store.devices["mill-1"] == third
+    device = await third
+    assert (device.status, device.name, device.enrollment_group) == (Status.BLOCKED, "Mill", "plant")
+    assert store.devices["mill-1"] == device
 
 
 async def test_a_change_that_changes_nothing_writes_nothing(registry: Registry, store: MemoryStore) -> None:
