@@ -108,7 +108,7 @@ def test_packets_sent_together_with_a_first_connect_are_served_after_it(
 
 def test_a_session_ends_when_its_token_expires(gateway: GatewayProcess, fleet: Fleet) -> None:
     with Device.plain(gateway.setup) as device:
-        assert device.connect("short-1", *fleet.hub_login("short-1", expires_in_s=2)) == 0
+        assert device.connect("short-1", *fleet.hub_login("short-1", expires_in_s=4)) == 0
         assert device.is_closed()
     gateway.wait_for("session.closed", device_id="short-1", reason="token_expired")
 
