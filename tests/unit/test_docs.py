@@ -1,0 +1,41 @@
+"""What the documents list is what the code has."""
+
+import re
+from pathlib import Path
+
+from gateway.events import EVENTS
+from gateway.refusals import Reason, answer_for
+from gateway.session import CloseReason
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def section(page: str, heading: str) -> str:
+    text = (DOCS / page).read_text()
+    return text.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_every_event_is_documented_with_its_meaning() -> None:
+    rows = re.findall(r"^\| `([a-z._]+)` \| (.*) \|$", section("log.md", "Events"), re.MULTILINE)
+    assert dict(rows) == EVENTS
+
+
+def test_every_refusal_is_documented_with_its_codes_and_its_hint() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (\d) \| (\d+) \| (.*) \|$",
+        section("log.md", "Why a device was refused"),
+        re.MULTILINE,
+    )
+    expected = [(reason, answer_for(reason)) for reason in Reason]
+    assert rows == [(str(reason), str(a.connack), str(a.dps_error), a.hint) for reason, a in expected]
+
+
+def test_every_reason_to_close_is_documented() -> None:
+    named = re.findall(r"^- `(\w+)`", section("log.md", "Why a connection ended"), re.MULTILINE)
+    assert named == list(CloseReason)
+
+
+def test_documents_link_to_what_exists() -> None:
+    for page in DOCS.rglob("*.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
