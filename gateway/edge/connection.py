@@ -143,10 +143,13 @@ class Connection(asyncio.Protocol):
             return
         self._bytes_in += len(data)
         self._last_heard = self._edge.monotonic()
-        for event in self._mqtt.receive_data(data):
-            self._handle(event)
-            if self._has_ended():
-                return
+        try:
+            for event in self._mqtt.receive_data(data):
+                self._handle(event)
+                if self._has_ended():
+                    return
+        except Exception as error:  # noqa: BLE001 - a fault of ours ends this connection, in one line, and no other
+            self._end(CloseReason.FAULT, repr(error), abort=True)
 
     def eof_received(self) -> bool | None:
         self._end(CloseReason.CONNECTION_LOST)

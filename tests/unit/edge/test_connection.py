@@ -1,0 +1,283 @@
+"""One connection over a made-up channel: what the device is sent, what the log says, when it ends."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import mqtt
+from gateway.admission import Admitted, ConnectRequest
+from gateway.edge.connection import Connection, Edge
+from gateway.edge.deadlines import Deadlines
+from gateway.edge.sessions import SessionTable
+from gateway.enrollment.decide import Verified
+from gateway.errors import StoreUnavailable
+from gateway.refusals import Reason, Refused
+from gateway.registry.device import Device, Status
+from gateway.session import CloseReason, Dialect
+from gateway.settings import DeviceSettings
+
+DEVICE = Device.new("t-1", status=Status.PROVISIONED, now=0.0)
+VERIFIED = Verified(mechanism="symmetricKey", enrollment_group="G", key_slot="primary", auto_approve=True)
+CONNECT = mqtt.encode(mqtt.Connect(client_id="t-1", username="u", password=b"p", keep_alive=60))
+PING = mqtt.encode(mqtt.Pingreq())
+ACCEPTED, UNAVAILABLE = b"\x20\x02\x00\x00", b"\x20\x02\x00\x03"
+
+
+def admitted(expires_at: float | None = None) -> Admitted:
+    return Admitted(
+        dialect=Dialect.HUB, device_id="t-1", verified=VERIFIED, device=DEVICE, expires_at=expires_at
+    )
+
+
+class Channel:
+    """Remembers what was written and asked for; `held` is what the peer has not read."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.held = 0
+        self.reading = True
+        self.closed = self.aborted = False
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.held
+
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return ("192.0.2.1", 50000)
+
+
+class StubAdmission:
+    def __init__(self, decide: Callable[[], Any]) -> None:
+        self._decide = decide
+
+    async def admit(self, request: ConnectRequest, *, now: float) -> Admitted | Refused:
+        outcome = self._decide()
+        return await outcome if isinstance(outcome, asyncio.Future) else outcome
+
+
+class StubSession:
+    def __init__(self) -> None:
+        self.published: list[str] = []
+        self.ended_with: CloseReason | None = None
+        self.fault: Exception | None = None
+
+    def publish_received(self, topic: str, payload: bytes, **_: Any) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.published.append(topic)
+
+    def grant(self, topic_filter: str, qos: int) -> int | None:
+        return min(qos, 1)
+
+    def unsubscribed(self, topic_filter: str) -> None: ...
+
+    def ended(self, reason: CloseReason) -> None:
+        self.ended_with = reason
+
+
+class Bench:
+    """A connection and everything around it, on a clock that stands still until told."""
+
+    def __init__(self, decide: Callable[[], Any] = admitted, **settings: Any) -> None:
+        self.now = 1000.0
+        self.session, self.channel = StubSession(), Channel()
+        self.edge = Edge(
+            settings=DeviceSettings.model_validate({"certificate_file": "c", "key_file": "k", **settings}),
+            admission=StubAdmission(decide),
+            sessions=SessionTable(max_offline=10),
+            deadlines=Deadlines(now=self.now),
+            make_session=lambda *_: self.session,
+            max_connections=10,
+            clock=lambda: self.now,
+            monotonic=lambda: self.now,
+            connections=set(),
+        )
+        self.connection = Connection(self.edge)
+        self.connection.attach(self.channel, self.channel)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        self.edge.deadlines.tick(self.now)
+
+
+async def test_an_accepted_connect_opens_a_session_and_says_so() -> None:
+    bench = Bench()
+    with capture_logs() as lines:
+        bench.connection.data_received(CONNECT)
+    assert bench.channel.written == ACCEPTED
+    assert [line["event"] for line in lines] == ["session.opened"]
+    assert (lines[0]["device_id"], lines[0]["peer"]) == ("t-1", "192.0.2.1:50000")
+    assert bench.edge.sessions.is_connected("t-1")
+
+
+async def test_a_refused_connect_gets_one_connack_one_line_and_leaves_nothing_behind() -> None:
+    bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED, "expired 5 s ago"))
+    with capture_logs() as lines:
+        bench.connection.data_received(CONNECT + PING)
+        bench.connection.connection_lost(None)
+    assert bench.channel.written == b"\x20\x02\x00\x05"
+    assert bench.channel.closed
+    assert [(line["event"], line["reason"]) for line in lines] == [("connect.refused", "token_expired")]
+    assert (bench.edge.sessions.count, len(bench.edge.connections), len(bench.edge.deadlines)) == (0, 0, 0)
+
+
+async def test_a_store_that_is_down_is_server_unavailable_at_once_or_later() -> None:
+    def down() -> Admitted:
+        raise StoreUnavailable("disk full")
+
+    bench = Bench(down)
+    bench.connection.data_received(CONNECT)
+    assert bench.channel.written == UNAVAILABLE
+    commit: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+    bench = Bench(lambda: commit)
+    bench.connection.data_received(CONNECT)
+    commit.set_exception(StoreUnavailable("disk full"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert bench.channel.written == UNAVAILABLE
+
+
+async def test_while_a_first_connect_waits_for_its_commit_nothing_is_read_and_what_came_along_is_kept() -> (
+    None
+):
+    commit: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+    bench = Bench(lambda: commit)
+    bench.connection.data_received(CONNECT + PING)
+    assert (bench.channel.written, bench.channel.reading) == (b"", False)
+    commit.set_result(admitted())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert bench.channel.written == ACCEPTED + b"\xd0\x00"
+    assert bench.channel.reading
+
+
+async def test_who_hangs_up_while_admission_waits_is_not_admitted() -> None:
+    commit: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
+    bench = Bench(lambda: commit)
+    bench.connection.data_received(CONNECT)
+    bench.connection.connection_lost(None)
+    commit.set_result(admitted())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert bench.edge.sessions.count == 0
+
+
+async def test_during_shutdown_a_connect_is_told_to_come_back() -> None:
+    bench = Bench()
+    bench.edge.shutting_down = True
+    bench.connection.data_received(CONNECT)
+    assert bench.channel.written == UNAVAILABLE
+
+
+async def test_a_connection_that_never_says_connect_is_closed_at_the_deadline() -> None:
+    bench = Bench(connect_timeout_s=10)
+    bench.connection.data_received(CONNECT[:5])
+    bench.wait(9)
+    assert not bench.channel.closed
+    with capture_logs() as lines:
+        bench.wait(3)
+    assert bench.channel.closed
+    assert [line["reason"] for line in lines] == ["connect_timed_out"]
+
+
+async def test_a_silent_device_is_closed_and_one_that_pings_is_not() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    for _ in range(3):
+        bench.wait(80)
+        bench.connection.data_received(PING)
+    assert not bench.channel.closed
+    bench.wait(92)
+    assert bench.channel.closed
+    assert bench.session.ended_with is CloseReason.KEEP_ALIVE_EXPIRED
+
+
+async def test_a_session_ends_with_its_token_however_busy_it_is() -> None:
+    bench = Bench(lambda: admitted(expires_at=1100.0))
+    bench.connection.data_received(CONNECT)
+    for _ in range(2):
+        bench.wait(40)
+        bench.connection.data_received(PING)
+    assert not bench.channel.closed
+    bench.wait(22)
+    assert bench.session.ended_with is CloseReason.TOKEN_EXPIRED
+
+
+async def test_a_device_that_does_not_read_is_cut_off() -> None:
+    bench = Bench(max_send_buffer_bytes=2048)
+    bench.connection.data_received(CONNECT)
+    bench.channel.held = 4096
+    assert bench.connection.publish("t", b"x", 0) is True
+    assert bench.channel.aborted
+    assert bench.session.ended_with is CloseReason.SEND_BUFFER_FULL
+    assert bench.connection.publish("t", b"x", 0) is False
+
+
+async def test_unacknowledged_messages_are_bounded() -> None:
+    bench = Bench(max_inflight=1)
+    bench.connection.data_received(CONNECT)
+    assert bench.connection.publish("t", b"x", 1) is True
+    assert bench.connection.publish("t", b"x", 1) is False
+    bench.connection.data_received(mqtt.encode(mqtt.Puback(packet_id=1)))
+    assert bench.connection.publish("t", b"x", 1) is True
+
+
+async def test_a_closed_connection_whose_peer_does_not_read_is_cut_after_a_while() -> None:
+    bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED))
+    bench.connection.data_received(CONNECT)
+    assert (bench.channel.closed, bench.channel.aborted) == (True, False)
+    bench.wait(7)
+    assert bench.channel.aborted
+
+
+async def test_a_fault_of_the_gateway_s_own_ends_this_connection_only_and_is_one_line() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.session.fault = KeyError("oops")
+    with capture_logs() as lines:
+        bench.connection.data_received(mqtt.encode(mqtt.Publish(topic="t", payload=b"")))
+    assert bench.channel.aborted
+    assert [(line["event"], line["reason"], line["detail"]) for line in lines] == [
+        ("session.closed", "fault", "KeyError('oops')")
+    ]
+
+
+@pytest.mark.parametrize(
+    "packet", [mqtt.Publish(topic="t", payload=b"", qos=2, packet_id=1), mqtt.Pubrel(packet_id=1)]
+)
+async def test_quality_of_service_2_closes_the_connection(packet: mqtt.Packet) -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.connection.data_received(mqtt.encode(packet))
+    assert bench.session.ended_with is CloseReason.QOS_UNSUPPORTED
+
+
+async def test_the_closing_line_counts_what_the_session_carried() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic="t", payload=b"12345")))
+    bench.connection.publish("answer", b"x", 0)
+    bench.now += 12.5
+    with capture_logs() as lines:
+        bench.connection.data_received(mqtt.encode(mqtt.Disconnect()))
+    line = lines[0]
+    assert (line["event"], line["reason"], line["duration_s"]) == ("session.closed", "disconnected", 12.5)
+    assert (line["messages_in"], line["messages_out"], line["log_level"]) == (1, 1, "info")
+    assert line["bytes_in"] > line["bytes_out"] > 0
