@@ -5,8 +5,10 @@ meantime shares the answer, yet each has a future of their own, so that who give
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
+
+from gateway.errors import StoreUnavailable
 
 __all__ = ["BatchLoader"]
 
@@ -51,11 +53,13 @@ class BatchLoader(Generic[T]):
         if key in self._wanted:
             self._outdated.add(key)
 
-    async def drain(self) -> None:
-        """Return when nobody waits any more; after a deadline, give up on those who do."""
+    async def drain(self, *, deadline_s: float = _DRAIN_DEADLINE_S) -> None:
+        """Return when nobody waits any more; after a deadline, fail those who do."""
         if self._task is not None:
-            await asyncio.wait([self._task], timeout=_DRAIN_DEADLINE_S)
+            await asyncio.wait([self._task], timeout=deadline_s)
             self._task.cancel()
+            await asyncio.wait([self._task])
+        self._fail(list(self._wanted), StoreUnavailable("the gateway stopped before the store answered"))
 
     async def _run(self) -> None:
         while self._wanted:
@@ -63,16 +67,19 @@ class BatchLoader(Generic[T]):
             self._outdated.difference_update(keys)
             try:
                 found = await self._load(keys)
-            except Exception as error:  # noqa: BLE001 - each of those who asked gets it
                 for key in keys:
-                    for future in self._wanted.pop(key):
-                        if not future.done():
-                            future.set_exception(error)
-                continue
-            for key in keys:
-                if key in self._outdated:
-                    continue
-                value = self._keep(key, found[key])
-                for future in self._wanted.pop(key):
-                    if not future.done():
-                        future.set_result(value)
+                    if key not in self._outdated:
+                        self._answer(key, self._keep(key, found[key]))
+            except Exception as error:  # noqa: BLE001 - each of those who asked gets it
+                self._fail(keys, error)
+
+    def _answer(self, key: str, value: T) -> None:
+        for future in self._wanted.pop(key):
+            if not future.done():
+                future.set_result(value)
+
+    def _fail(self, keys: Iterable[str], error: Exception) -> None:
+        for key in keys:
+            for future in self._wanted.pop(key, ()):
+                if not future.done():
+                    future.set_exception(error)

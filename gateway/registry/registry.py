@@ -1,12 +1,12 @@
 """What the gateway knows of its devices: memory in front, the store behind, the registrar between.
 
 `peek` answers from memory and shows only what is committed. `fetch` asks the store, many ids in one query.
-`register`, `amend` and `delete` end when the change is durable. Changes to one device are applied in the order
-in which they were asked for, each to the state that the one before it left.
+`register`, `amend` and `delete` end when the change is durable. Each change to a device is applied to the state that
+the one before it left, be that committed or not.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -191,13 +191,17 @@ class Registry:
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:
         """Make or replace one."""
-        await self._store.save_individual(individual)
-        self._forget(individual.registration_id)
+        await self._write_individual(individual.registration_id, self._store.save_individual(individual))
 
     async def delete_individual(self, registration_id: str) -> None:
         """Deleting what is not there does nothing."""
-        await self._store.delete_individual(registration_id)
-        self._forget(registration_id)
+        await self._write_individual(registration_id, self._store.delete_individual(registration_id))
+
+    async def _write_individual(self, registration_id: str, write: Awaitable[None]) -> None:
+        try:
+            await write
+        finally:  # a write that failed, or whose operator went away, may be in the store all the same
+            self._forget(registration_id)
 
 
 def _join(pending: _Pending) -> "asyncio.Future[None]":

@@ -168,6 +168,10 @@ class SqlStore:
                     # of a migration must not leave half of one.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(migrate)
+            if _is_sqlite(engine.url):
+                # Readers beside a writer. It is written into the file, so not before the file is known to be ours.
+                async with self._reading() as connection:
+                    await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         except StoreError:
             await self.close()
             raise
@@ -371,11 +375,10 @@ def _one_line(error: BaseException) -> str:
 
 
 def _tune_sqlite(connection: Any, _record: object) -> None:
-    """Durable commits (FULL), readers beside a writer (WAL)."""
+    """What each connection needs anew: durable commits (FULL), and patience with another's write."""
     cursor = connection.cursor()
     for pragma in (
         f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
     ):

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import orjson
 
@@ -52,6 +53,9 @@ class Twins:
         self._committed: LruCache[Twin] = LruCache(settings.cache_size)
         # The newest state of a device whose changes are not all settled, and how many of them are not.
         self._ahead: dict[str, tuple[Twin, int]] = {}
+        # A device's patches take turns. One that comes just when the twin is loaded must not overtake those that
+        # waited for it: they go on only a moment later.
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._loader = BatchLoader(self._load, keep=self._keep, name="twin look-up")
         registrar.watch_deletions(self._being_deleted)
 
@@ -64,8 +68,7 @@ class Twins:
         problem = check_patch(patch, max_depth=self._settings.max_depth)
         if problem is not None:
             return PatchRefused(problem)
-        while (twin := self._newest(device_id)) is None:
-            await self._loader.get(device_id)
+        twin = await self._newest_in_turn(device_id)
         reported = merge(twin.reported, patch)
         text = orjson.dumps(reported)
         if len(text) > self._settings.max_reported_bytes:
@@ -78,6 +81,12 @@ class Twins:
         )
         await self._submit(device_id, changed, text.decode())
         return changed.reported_version
+
+    async def _newest_in_turn(self, device_id: str) -> Twin:
+        async with self._turns.setdefault(device_id, asyncio.Lock()):
+            while (twin := self._newest(device_id)) is None:
+                await self._loader.get(device_id)
+            return twin
 
     def _submit(self, device_id: str, twin: Twin, reported: str) -> "asyncio.Future[None]":
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -109,10 +109,23 @@ async def test_draining_answers_who_waits() -> None:
     assert asked.result() == "a0"
 
 
+async def test_draining_fails_those_whom_a_hanging_source_keeps_waiting() -> None:
+    source = Source()
+    source.answer.clear()
+    loader = source.loader()
+    asked = loader.get("a")
+    await asyncio.sleep(0)
+    await loader.drain(deadline_s=0)
+    with pytest.raises(StoreUnavailable, match="stopped"):
+        await asked
+
+
 async def test_a_source_that_does_not_know_a_key_fails_who_asked_for_it() -> None:
     async def load(keys: Sequence[str]) -> dict[str, str]:
-        raise KeyError(keys[0])
+        return {key: key for key in keys if key != "b"}
 
     loader: BatchLoader[str] = BatchLoader(load, keep=lambda _, value: value, name="look-up")
-    with pytest.raises(KeyError):
-        await loader.get("a")
+    asked = [loader.get(key) for key in "abc"]
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(outcomes[1], KeyError)
+    assert await loader.get("d") == "d"

@@ -111,6 +111,16 @@ async def test_registering_a_device_that_the_store_knows_gives_that_one(
     assert store.commits == []
 
 
+async def test_a_known_device_that_memory_has_no_room_for_is_never_made_anew(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.devices = {f"mill-{number}": new(f"mill-{number}") for number in range(300)}
+    known = dict(store.devices)
+    devices = await asyncio.gather(*(registry.register(new(device_id)) for device_id in known))
+    assert {device.id: device for device in devices} == known
+    assert store.commits == []
+
+
 async def test_a_thousand_first_connects_are_a_few_look_ups_and_commits(
     registry: Registry, store: MemoryStore
 ) -> None:
@@ -396,6 +406,39 @@ async def test_an_enrollment_made_during_a_look_up_is_not_missed(
     await registry.save_individual(enrolled)
     store.may_load.set()
     assert (await asked).individual is enrolled
+
+
+async def test_an_individual_enrollment_counts_even_if_memory_forgot_the_device_during_its_registration(
+    registry: Registry, store: MemoryStore
+) -> None:
+    enrolled = store.individuals["mill-1"] = enrollment()
+    await registry.fetch("mill-1")
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new()))
+    await store.asked_to_commit()
+    store.devices = {f"other-{number}": new(f"other-{number}") for number in range(100)}
+    await asyncio.gather(*map(registry.fetch, list(store.devices)))
+    assert registry.peek("mill-1") is None
+    store.may_commit.set()
+    device = await registering
+    assert registry.peek("mill-1") is None
+    assert await registry.fetch("mill-1") == DeviceEntry(device=device, individual=enrolled)
+
+
+async def test_a_revocation_that_failed_in_name_only_is_not_forgotten(
+    registry: Registry, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def delete_and_fail(device_id: str) -> None:
+        del store.individuals[device_id]
+        raise FULL
+
+    store.individuals["mill-1"] = enrollment()
+    await registry.fetch("mill-1")
+    monkeypatch.setattr(store, "delete_individual", delete_and_fail)
+    with pytest.raises(StoreUnavailable):
+        await registry.delete_individual("mill-1")
+    assert await registry.fetch("mill-1") == DeviceEntry()
+    assert registry.peek("mill-1") == DeviceEntry()
 
 
 async def test_an_individual_enrollment_stays_known_through_a_registration(

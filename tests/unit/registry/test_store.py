@@ -302,10 +302,13 @@ async def test_another_program_s_database_is_left_alone(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE theirs (id)")
     connection.close()
+    content = path.read_bytes()
     error = await failure_to_open(url(path))
     assert isinstance(error, StoreCorrupt)
     assert str(path) in error.message
     assert "not the gateway's" in error.message
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
 
 
 async def test_a_newer_gateway_s_database_is_left_alone(store: SqlStore, path: Path) -> None:
@@ -313,10 +316,13 @@ async def test_a_newer_gateway_s_database_is_left_alone(store: SqlStore, path: P
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
     connection.close()
+    content = path.read_bytes()
     error = await failure_to_open(url(path))
     assert isinstance(error, StoreCorrupt)
+    assert str(path) in error.message
     assert "9999" in error.message
     assert "newer" in error.hint
+    assert path.read_bytes() == content
 
 
 async def test_a_damaged_page_is_found_when_it_is_read(store: SqlStore, path: Path) -> None:

@@ -159,6 +159,21 @@ async def test_a_look_up_that_was_overtaken_by_a_commit_is_asked_again(
     assert (await reading).reported == {"a": 1}
 
 
+async def test_a_patch_that_comes_just_when_the_twin_is_loaded_overtakes_none(
+    twins: Twins, store: MemoryStore
+) -> None:
+    store.may_load.clear()
+    waiting = [asyncio.create_task(twins.patch_reported("mill-1", {"last": n})) for n in range(2)]
+    await store.asked_for_twins()
+    store.may_load.set()
+    while twins._newest("mill-1") is None:  # noqa: ASYNC110 - the very turn of the loop is meant
+        await asyncio.sleep(0)
+    newest = run_eagerly(twins.patch_reported("mill-1", {"last": "newest"}))
+    assert isinstance(newest, asyncio.Future)
+    assert await asyncio.gather(*waiting, newest) == [2, 3, 4]
+    assert json.loads(store.twins["mill-1"].reported) == {"last": "newest"}
+
+
 async def test_patches_behind_a_failed_one_fail_with_it_and_no_version_is_given_twice(
     twins: Twins, store: MemoryStore
 ) -> None:
