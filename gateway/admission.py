@@ -35,6 +35,7 @@ __all__ = ["Admission", "Admitted", "ConnectRequest"]
 
 log = get_logger()
 
+_MAX_MODEL_ID: Final = 512
 _DPS_KEY_NAMES: Final = frozenset({None, "", "registration"})
 
 
@@ -211,6 +212,8 @@ class Admission:
         now: float,
     ) -> Device | Refused:
         """The device's durable registration, made or brought up to date; or why it has none."""
+        if model_id is not None and not _is_usable(model_id):
+            model_id = None
         if device is None:
             device = await self._register(device_id, verified, model_id, announced_by, now=now)
         standing = _standing(device)
@@ -273,6 +276,11 @@ class Admission:
         found = self._catalog.discover(model_id)
         template = await found if isinstance(found, asyncio.Future) else found
         return template.id if template is not None else None
+
+
+def _is_usable(model_id: str) -> bool:
+    """A model id is stored and logged as it was announced, DTMI or not, within reason."""
+    return len(model_id) <= _MAX_MODEL_ID and model_id.isprintable()
 
 
 def _claimed_id(login: Login) -> str:

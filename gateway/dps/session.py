@@ -14,7 +14,7 @@ from typing import Final
 from gateway.admission import Admission, Admitted
 from gateway.dps import grammar
 from gateway.eager import run_eagerly
-from gateway.errors import StoreError
+from gateway.errors import GatewayError
 from gateway.log import get_logger
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.registry.device import Device
@@ -100,7 +100,7 @@ class DpsSession:
         self._pending += 1
         try:
             outcome = run_eagerly(self._admission.provision(self._admitted, model_id, now=self._clock()))
-        except StoreError as error:
+        except GatewayError as error:
             self._pending -= 1
             self._fail(request.request_id, str(error))
             return

@@ -18,7 +18,7 @@ from gateway.eager import run_eagerly
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import Channel
-from gateway.errors import StoreError
+from gateway.errors import GatewayError
 from gateway.identity.evidence import CertificateEvidence
 from gateway.log import get_logger
 from gateway.refusals import Reason, Refused, answer_for
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
         )
         try:
             outcome = run_eagerly(self._edge.admission.admit(request, now=self._edge.clock()))
-        except StoreError as error:
+        except GatewayError as error:
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
             return
         if isinstance(outcome, asyncio.Future):
@@ -294,7 +294,7 @@ class Connection(asyncio.Protocol):
         error = None if future.cancelled() else future.exception()
         if future.cancelled():
             self._refuse(Refused(Reason.SHUTTING_DOWN))
-        elif isinstance(error, StoreError):
+        elif isinstance(error, GatewayError):
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
         elif error is not None:
             log.error("store.failed", device_id=self._claimed_id, error=repr(error))

@@ -38,3 +38,13 @@ def test_the_model_announced_to_the_provisioning_service_wins_over_the_hub_s(
     with fleet.hub("soft-1", model=CONTROLLER):  # new firmware
         pass
     assert gateway.json("device", "show", "soft-1")["template"] == CONTROLLER
+
+
+def test_a_model_id_beyond_reason_is_taken_for_none(gateway: GatewayProcess, fleet: Fleet) -> None:
+    with fleet.dps("babbler-1") as device:
+        body = b'{"payload":{"modelId":"' + b"x" * 5000 + b'"}}'
+        assert (
+            device.request("$dps/registrations/PUT/iotdps-register/?$rid=1", body).json()["status"]
+            == "assigned"
+        )
+    assert gateway.json("device", "show", "babbler-1")["modelId"] is None
