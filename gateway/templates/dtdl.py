@@ -28,7 +28,10 @@ __all__ = ["Interface", "Property", "parse_interfaces"]
 
 _CONTEXT: Final = re.compile(r"dtmi:dtdl:context;([234])(?:#.*)?")
 _NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
-_STANDARD_SCHEMA: Final = re.compile(r"dtmi:dtdl:instance:Schema:([A-Za-z]+);[0-9]+")
+_STANDARD_SCHEMA: Final = re.compile(
+    r"dtmi:(?:dtdl:instance:Schema|standard:schema:geospatial|iotcentral:schema):([A-Za-z]+);[0-9]+"
+)
+"""The long names of primitive schemas, of geospatial ones, and of those that IoT Central adds."""
 _MAX_NAME: Final = 512
 _MAX_SCHEMA_DEPTH: Final = 12
 _MAX_SCHEMAS: Final = 10_000

@@ -1,7 +1,8 @@
 """Digital twin model identifiers: `dtmi:com:example:Thermostat;1`.
 
 Grammar: DTDL v2 and v3, "Digital Twin Model Identifier" (github.com/Azure/opendigitaltwins-dtdl). An interface's
-identifier has at most 128 characters; v3 allows a minor version.
+identifier has at most 128 characters; v3 allows a minor version, which does not begin with 0. From v3 on the version
+may also be left out; not here, because a model repository names its files by it.
 """
 
 import re
@@ -11,7 +12,7 @@ __all__ = ["expanded_path", "is_dtmi", "last_segment", "repository_path"]
 
 _MAX_CHARACTERS: Final = 128
 _SEGMENT: Final = r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?"
-_DTMI: Final = re.compile(rf"dtmi:{_SEGMENT}(?::{_SEGMENT})*;[1-9][0-9]{{0,8}}(?:\.(?:0|[1-9][0-9]{{0,5}}))?")
+_DTMI: Final = re.compile(rf"dtmi:{_SEGMENT}(?::{_SEGMENT})*;[1-9][0-9]{{0,8}}(?:\.[1-9][0-9]{{0,5}})?")
 
 
 def is_dtmi(text: str) -> bool:

@@ -25,7 +25,8 @@ __all__ = [
 
 Source = Literal["published", "repository"]
 
-_MAX_EXTENDS_DEPTH: Final = 10
+_MAX_EXTENDS_DEPTH: Final = 12
+"""DTDL v4's limit; that of v2 and v3 is 10."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,10 +29,21 @@ def schema_of(schema: Any, **more: Any) -> Schema:
     return parsed(interface(ID, telemetry(schema=schema), **more)).telemetry["value"]
 
 
-@pytest.mark.parametrize("name", sorted(PRIMITIVES | GEOSPATIAL))
-def test_a_primitive_schema_is_known_by_its_name_and_by_its_dtmi(name: str) -> None:
+@pytest.mark.parametrize("version", [2, 3, 4])
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [(name, "dtmi:dtdl:instance:Schema") for name in sorted(PRIMITIVES)]
+    + [(name, "dtmi:standard:schema:geospatial") for name in sorted(GEOSPATIAL)],
+)
+def test_a_standard_schema_is_known_by_its_name_and_by_its_dtmi(name: str, family: str, version: int) -> None:
     assert schema_of(name) == Primitive(name)
-    assert schema_of(f"dtmi:dtdl:instance:Schema:{name};2") == Primitive(name)
+    assert schema_of(f"{family}:{name};{version}") == Primitive(name)
+
+
+@pytest.mark.parametrize("name", sorted(CENTRAL))
+def test_a_schema_of_iot_central_is_known_by_its_name_and_by_its_dtmi(name: str) -> None:
+    assert schema_of(name) == CENTRAL[name]
+    assert schema_of(f"dtmi:iotcentral:schema:{name};2") == CENTRAL[name]
 
 
 @pytest.mark.parametrize(
@@ -213,19 +224,19 @@ HUGE = 10**5000
     [
         (None, NO_DOCUMENT), ("Interface", NO_DOCUMENT), (5, NO_DOCUMENT), ([[]], NO_DOCUMENT), ([None], NO_DOCUMENT),
         ({}, "the document: @context is not DTDL's"),
-        (interface(**{"@context": ...}), f"{ID}: @context is not DTDL's"),
-        (interface(**{"@context": "dtmi:dtdl:context;1"}), f"{ID}: @context is not DTDL's"),
-        (interface(**{"@context": {"a": []}}), f"{ID}: @context is not DTDL's"),
-        (interface(**{"@context": []}), f"{ID}: @context is not DTDL's"),
+        (interface(ID, **{"@context": ...}), f"{ID}: @context is not DTDL's"),
+        (interface(ID, **{"@context": "dtmi:dtdl:context;1"}), f"{ID}: @context is not DTDL's"),
+        (interface(ID, **{"@context": {"a": []}}), f"{ID}: @context is not DTDL's"),
+        (interface(ID, **{"@context": []}), f"{ID}: @context is not DTDL's"),
         ([interface(), interface(PART, **{"@context": "schema.org"})], f"{PART}: @context is not DTDL's"),
-        (interface(**{"@id": ...}), "@id nothing is not the DTMI of an interface"),
-        (interface(**{"@id": "Device"}), "@id 'Device' is not the DTMI of an interface"),
-        (interface(**{"@id": "two\nlines"}), r"@id 'two\nlines' is not the DTMI of an interface"),
-        (interface(**{"@id": HUGE}), "@id a number is not the DTMI of an interface"),
-        (interface(**{"@id": [ID]}), "@id an array is not the DTMI of an interface"),
-        (interface(**{"@type": ...}), f"{ID}: @type is not Interface"),
-        (interface(**{"@type": "Telemetry"}), f"{ID}: @type is not Interface"),
-        (interface(**{"@type": {"Interface": 1}}), f"{ID}: @type is not Interface"),
+        (interface(ID, **{"@id": ...}), "@id nothing is not the DTMI of an interface"),
+        (interface(ID, **{"@id": "Device"}), "@id 'Device' is not the DTMI of an interface"),
+        (interface(ID, **{"@id": "two\nlines"}), r"@id 'two\nlines' is not the DTMI of an interface"),
+        (interface(ID, **{"@id": HUGE}), "@id a number is not the DTMI of an interface"),
+        (interface(ID, **{"@id": [ID]}), "@id an array is not the DTMI of an interface"),
+        (interface(ID, **{"@type": ...}), f"{ID}: @type is not Interface"),
+        (interface(ID, **{"@type": "Telemetry"}), f"{ID}: @type is not Interface"),
+        (interface(ID, **{"@type": {"Interface": 1}}), f"{ID}: @type is not Interface"),
         ([interface(ID), interface(ID, telemetry())], f"{ID} is there twice, and not the same"),
         (interface(contents=["x"]), f"{ID}: what stands in contents is not an object"),
         (interface(contents=True), f"{ID}: what stands in contents is not an object"),
@@ -250,6 +261,10 @@ HUGE = 10**5000
         (content(**{"@type": "Property", "name": "p"}), f"{ID}, property p: the schema is missing"),
         (schema("Double"), f"{ID}, telemetry value: the schema 'Double' is unknown"),
         (schema("dtmi:com:example:Wind;1"), f"{ID}, telemetry value: the schema 'dtmi:com:example:Wind;1' is unknown"),
+        (
+            schema("dtmi:standard:schema:geospatial:circle;2"),
+            f"{ID}, telemetry value: the schema 'dtmi:standard:schema:geospatial:circle;2' is unknown",
+        ),
         (schema({}), f"{ID}, telemetry value: a schema's @type can't be nothing"),
         (schema({"@type": "Tuple\n"}), rf"{ID}, telemetry value: a schema's @type can't be 'Tuple\n'"),
         (schema({"@type": []}), f"{ID}, telemetry value: a schema's @type can't be an array"),

@@ -77,6 +77,16 @@ def test_an_interface_that_is_inherited_along_many_paths_is_worked_out_once() ->
     assert template.root.telemetry == {"deep": DOUBLE}
 
 
+def chain(levels: int) -> list[dict[str, Any]]:
+    """A model that inherits through as many levels."""
+    bases = [base(level, extends=f"dtmi:com:example:Base;{level + 1}") for level in range(1, levels)]
+    return [interface(ID, extends="dtmi:com:example:Base;1"), *bases, base(levels, telemetry("deep"))]
+
+
+def test_a_model_may_inherit_through_as_many_levels_as_dtdl_allows() -> None:
+    assert build_template(chain(12), ID).root.telemetry == {"deep": DOUBLE}
+
+
 @pytest.mark.parametrize(
     ("documents", "line"),
     [
@@ -94,9 +104,8 @@ def test_an_interface_that_is_inherited_along_many_paths_is_worked_out_once() ->
             f"{PART} extends itself",
         ),
         (
-            [base(number, extends=f"dtmi:com:example:Base;{number + 1}") for number in range(1, 13)]
-            + [base(13), interface(ID, extends="dtmi:com:example:Base;1")],
-            f"{ID}: extends goes deeper than 10",
+            chain(13),
+            f"{ID}: extends goes deeper than 12",
         ),
         ([interface(PART)], f"the document has no interface {ID}"),
         ([], f"the document has no interface {ID}"),
