@@ -26,7 +26,7 @@ __all__ = ["Issue", "ValidationResult", "Validator"]
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """`path` is dotted, with indexes: `position.lat`, `samples[3]`; empty for the body itself."""
+    """`path` is dotted, with indexes: `position.lat`, `samples[3]`; empty for the body itself; cut if very long."""
 
     path: str
     problem: str
@@ -41,6 +41,8 @@ class ValidationResult:
 
 
 _VALID: Final = ValidationResult(valid=True, issues=())
+_MAX_PATH: Final = 1024
+"""Characters. A device names the keys of a map as it likes, and each issue below a key would repeat it."""
 
 
 class Validator:
@@ -76,12 +78,12 @@ def _check_fields(
     for name, inner in value.items():
         schema = fields.get(name)
         if schema is None:
-            issues.append(Issue(prefix + name, "not in the template"))
+            issues.append(Issue(_path(prefix, name), "not in the template"))
         elif type(schema) is Primitive:  # by far the most, so they come first
             if not _PRIMITIVE_CHECKS[schema.kind](inner):
-                issues.append(Issue(prefix + name, _mismatch(schema)))
+                issues.append(Issue(_path(prefix, name), _mismatch(schema)))
         else:
-            _check(schema, inner, prefix + name, issues, limit)
+            _check(schema, inner, _path(prefix, name), issues, limit)
         if len(issues) >= limit:
             return
 
@@ -91,11 +93,9 @@ def _check(schema: Schema, value: Any, path: str, issues: list[Issue], limit: in
         case ObjectSchema(fields=fields), dict():
             _check_fields(fields, value, f"{path}.", issues, limit)
         case Array(element=element), list():
-            _check_each(
-                element, ((f"{path}[{index}]", inner) for index, inner in enumerate(value)), issues, limit
-            )
+            _check_each(element, enumerate(value), path, issues, limit)
         case MapSchema(value=element), dict():
-            _check_each(element, ((f"{path}.{name}", inner) for name, inner in value.items()), issues, limit)
+            _check_each(element, value.items(), path, issues, limit)
         case Primitive(kind=kind), _ if _PRIMITIVE_CHECKS[kind](value):
             pass
         case EnumSchema(values=values), int() | float() | str() if (
@@ -120,11 +120,23 @@ def _mismatch(schema: Schema) -> str:
             return "not one of the enum's values"
 
 
-def _check_each(schema: Schema, items: Iterable[tuple[str, Any]], issues: list[Issue], limit: int) -> None:
-    for path, value in items:
-        _check(schema, value, path, issues, limit)
+def _check_each(
+    schema: Schema, items: Iterable[tuple[int | str, Any]], path: str, issues: list[Issue], limit: int
+) -> None:
+    """Elements of an array by index, or values of a map by name."""
+    fits = _PRIMITIVE_CHECKS[schema.kind] if type(schema) is Primitive else None
+    for key, value in items:
+        if fits is not None and fits(value):
+            continue  # long arrays of numbers are common: no path is made for what is right
+        step = f"[{key}]" if isinstance(key, int) else f".{key}"
+        _check(schema, value, _path(path, step), issues, limit)
         if len(issues) >= limit:
             return
+
+
+def _path(path: str, step: str) -> str:
+    longer = path + step
+    return longer if len(longer) <= _MAX_PATH else f"{longer[:_MAX_PATH]}…"
 
 
 def _is_number(value: Any) -> bool:
@@ -188,14 +200,14 @@ def _is_decimal(value: Any) -> bool:
 
 def _is_scaled_decimal(value: Any) -> bool:
     """DTDL v4: `{"scale": 2, "value": "1.25"}`, the value times ten to the scale."""
-    return isinstance(value, dict) and _is_long(value.get("scale")) and _is_decimal_text(value.get("value"))
+    return isinstance(value, dict) and _is_short(value.get("scale")) and _is_decimal_text(value.get("value"))
 
 
 # Dates and times in ISO 8601 as RFC 3339 profiles it; a duration as XML Schema writes it.
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _N: Final = r"[0-9]+(?:\.[0-9]+)?"
 
-_is_long: Final = _is_integer(-(2**63), 2**63 - 1)
+_is_short: Final = _is_integer(-(2**15), 2**15 - 1)
 _is_decimal_text: Final = _is_text(rf"[+-]?{_N}")
 _is_time: Final = _is_text(
     r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::(?:[0-5][0-9]|60)(?:\.[0-9]+)?)?(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?"
@@ -207,9 +219,9 @@ _is_duration: Final = _is_text(
 _PRIMITIVE_CHECKS: Final[dict[str, Callable[[Any], bool]]] = {
     "boolean": lambda value: isinstance(value, bool),
     "byte": _is_integer(-(2**7), 2**7 - 1),
-    "short": _is_integer(-(2**15), 2**15 - 1),
+    "short": _is_short,
     "integer": _is_integer(-(2**31), 2**31 - 1),
-    "long": _is_long,
+    "long": _is_integer(-(2**63), 2**63 - 1),
     "unsignedByte": _is_integer(0, 2**8 - 1),
     "unsignedShort": _is_integer(0, 2**16 - 1),
     "unsignedInteger": _is_integer(0, 2**32 - 1),

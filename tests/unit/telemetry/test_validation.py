@@ -62,7 +62,9 @@ BAD: dict[str, list[Any]] = {
     "float": [True, "1.5", None, []],
     "double": [True, False, "21.5", None, [21.5], {"value": 21.5}],
     "decimal": [True, "", "1,5", "abc", "1.", None],
-    "scaledDecimal": [1.5, {}, {"scale": 2}, {"scale": 0.5, "value": "1"}, {"scale": 2, "value": 1}],
+    "scaledDecimal": [
+        1.5, {}, {"scale": 2}, {"scale": 0.5, "value": "1"}, {"scale": 2**15, "value": "1"}, {"scale": 2, "value": 1},
+    ],
     "string": [5, True, None, [], {}],
     "bytes": ["A", "AA", "AA=", "A===", "AA-_", "AAAA\n", 5],
     "uuid": ["", "123e4567e89b12d3a456426614174000", "123e4567-e89b-12d3-a456-42661417400g", 5],
@@ -218,3 +220,23 @@ def test_no_more_issues_are_looked_for_than_the_setting_allows(body: dict[str, A
 def test_issues_up_to_the_setting_are_all_told() -> None:
     result = validator(telemetry("a"), telemetry("b"), max_issues=2).check(None, {"a": "x", "b": "x"})
     assert [issue.path for issue in result.issues] == ["a", "b"]
+
+
+def test_a_very_long_key_is_cut_in_the_path_of_an_issue() -> None:
+    key = "k" * 200_000
+    found = issues(map_of(array("double")), {key: ["x"] * 20})
+    assert {path for path, _ in found} == {f"value.{key}"[:1024] + "…"}
+    assert [problem for _, problem in found] == ["not a double"] * 20
+    assert issues("geopoint", {key: 1}) == [(f"value.{key}"[:1024] + "…", UNKNOWN)]
+    deep = issues(map_of(map_of(object_of(a="double"))), {key: {key: {"a": "x", "b": 1}}})
+    assert [len(path) for path, _ in deep] == [1025, 1025]
+
+
+def test_a_path_that_is_just_short_enough_is_told_whole() -> None:
+    key = "k" * (1024 - len("value."))
+    assert issues(map_of("double"), {key: "x"}) == [(f"value.{key}", "not a double")]
+    assert issues(map_of("double"), {f"{key}k": "x"}) == [(f"value.{key}…", "not a double")]
+
+
+def test_braces_in_a_key_are_told_as_they_are() -> None:
+    assert issues(map_of("double"), {"{0}": "x"}) == [("value.{0}", "not a double")]
