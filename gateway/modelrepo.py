@@ -31,7 +31,8 @@ class ModelRepository:
     async def fetch(self, model_id: str) -> list[dict[str, Any]] | None:
         """The model and all it depends on; None if no place has it.
 
-        Raises `TemplateError` for what is there but is no DTDL, `GatewayError` if a place can't be asked.
+        Raises `TemplateError` for what is there but is no DTDL, `GatewayError` if a place can't be asked, `ValueError`
+        if `model_id` is not a DTMI.
         """
         return await asyncio.to_thread(self._fetch, model_id)
 
@@ -61,7 +62,7 @@ def make_repository(settings: ModelRepositorySettings) -> ModelRepository | None
 
 def _directory(root: Path, max_bytes: int) -> Read:
     def read(path: str) -> bytes | None:
-        # A DTMI's grammar has neither dots nor slashes, so the path can't leave the directory.
+        # A DTMI has no slash, and no dot but between the digits of its version: the path can't leave the directory.
         try:
             with (root / path).open("rb") as file:
                 return _bounded(file.read(max_bytes + 1), path, max_bytes)

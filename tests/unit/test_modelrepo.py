@@ -85,6 +85,23 @@ async def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     assert await refusal(repository(directory=tmp_path)) == f"{FILE} does not hold {THERMOSTAT}"
 
 
+@pytest.mark.parametrize(
+    "model_id", ["dtmi:..:..:etc:passwd;1", "../secret", "/etc/passwd", "dtmi:a/b;1", ""]
+)
+async def test_what_is_no_dtmi_reads_no_file(tmp_path: Path, model_id: str) -> None:
+    write(tmp_path, b"{}", "secret")
+    with pytest.raises(ValueError, match="is not a DTMI"):
+        await repository(directory=tmp_path / "models").fetch(model_id)
+
+
+async def test_a_model_with_a_minor_version_is_found(tmp_path: Path) -> None:
+    content = (MODELS / FILE).read_bytes().replace(b"Thermostat;1", b"Thermostat;1.2")
+    write(tmp_path, content, "dtmi/com/example/thermostat-1.2.json")
+    assert await names(repository(directory=tmp_path), "dtmi:com:example:Thermostat;1.2") == [
+        "Thermostat;1.2"
+    ]
+
+
 class Site:
     """A web site on loopback with some files, and what was asked of it."""
 
