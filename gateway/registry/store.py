@@ -1,19 +1,17 @@
 """The store: what survives. A protocol, and its implementation on SQL.
 
-`SqlStore` speaks SQLAlchemy Core, so another database is another URL; what only SQLite needs is in `SqlStore.open`,
-`_tune_sqlite` and `_make_private`. Driver errors are translated here and nowhere else.
+`SqlStore` speaks SQLAlchemy Core, so another database is another URL; what only SQLite needs is in
+`gateway.registry.sqlite` and in `SqlStore.open`. Driver errors are translated here and nowhere else.
 """
 
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Final, Protocol
 
-from sqlalchemy import URL, Executable, Table, bindparam, delete, event, func, select
+from sqlalchemy import Executable, Table, bindparam, delete, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
@@ -33,6 +31,7 @@ from gateway.registry.records import (
     individual_from_row,
     individual_to_row,
 )
+from gateway.registry.sqlite import file_of, is_sqlite, make_private, tune
 
 __all__ = [
     "Batch",
@@ -46,7 +45,6 @@ __all__ = [
     "TwinRecord",
 ]
 
-_BUSY_TIMEOUT_MS: Final = 5000
 _CORRUPT: Final = ("file is not a database", "malformed", "unsupported file format")
 _DELETE_DEVICE: Final = delete(schema.devices).where(schema.devices.c.id == bindparam("gone"))
 _DELETE_TWIN: Final = delete(schema.twins).where(schema.twins.c.device_id == bindparam("gone"))
@@ -163,12 +161,12 @@ class SqlStore:
         self._engine = engine
         try:
             async with self._translated(), engine.begin() as connection:
-                if _is_sqlite(engine.url):
+                if is_sqlite(engine.url):
                     # Python's driver begins no transaction for DDL by itself; whoever pulls the plug in the midst
                     # of a migration must not leave half of one.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(migrate)
-            if _is_sqlite(engine.url):
+            if is_sqlite(engine.url):
                 # Readers beside a writer. It is written into the file, so not before the file is known to be ours.
                 async with self._reading() as connection:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
@@ -317,8 +315,8 @@ class SqlStore:
 def _make_engine(given_url: str) -> AsyncEngine:
     try:
         url = make_url(given_url)
-        if _is_sqlite(url):
-            _make_private(Path(url.database or ""))
+        if is_sqlite(url):
+            make_private(file_of(url))
         engine = create_async_engine(url)
     except ModuleNotFoundError as error:
         raise StoreUnavailable(
@@ -329,8 +327,8 @@ def _make_engine(given_url: str) -> AsyncEngine:
             f"{_place(given_url)}: {_one_line(error)}",
             hint="write an SQLAlchemy URL of an asyncio driver, such as sqlite+aiosqlite:////var/lib/gateway/gateway.db",
         ) from None
-    if _is_sqlite(url):
-        event.listen(engine.sync_engine, "connect", _tune_sqlite)
+    if is_sqlite(url):
+        event.listen(engine.sync_engine, "connect", tune)
     return engine
 
 
@@ -346,17 +344,13 @@ def _to_row(record: TwinRecord | TemplateRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def _is_sqlite(url: URL) -> bool:
-    return url.get_backend_name() == "sqlite"
-
-
 def _place(given_url: str) -> str:
     """What to call the store: the path of a file, else the URL without its password."""
     try:
         url = make_url(given_url)
     except SQLAlchemyError:
         return "registry.url"
-    return str(url.database) if _is_sqlite(url) else url.render_as_string(hide_password=True)
+    return str(url.database) if is_sqlite(url) else url.render_as_string(hide_password=True)
 
 
 def _translate(error: Exception, given_url: str) -> StoreError:
@@ -372,26 +366,3 @@ def _translate(error: Exception, given_url: str) -> StoreError:
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _tune_sqlite(connection: Any, _record: object) -> None:
-    """What each connection needs anew: durable commits (FULL), and patience with another's write."""
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={_BUSY_TIMEOUT_MS}",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _make_private(path: Path) -> None:
-    """The database holds keys: nobody but its owner reads it."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StoreUnavailable(
-            f"{path}: {error.strerror}", hint="state_dir must be writable by this user"
-        ) from None

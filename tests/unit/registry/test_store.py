@@ -20,7 +20,7 @@ from gateway.enrollment.models import (
     ThumbprintPair,
 )
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
-from gateway.registry import schema
+from gateway.registry import schema, sqlite
 from gateway.registry import store as store_module
 from gateway.registry.device import Device, Status, transition
 from gateway.registry.store import (
@@ -369,7 +369,7 @@ async def test_a_database_that_another_process_holds_is_unavailable_and_nothing_
     store: SqlStore, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.close()
-    monkeypatch.setattr(store_module, "_BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 1)
     await store.open()
     holder = sqlite3.connect(path, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
@@ -380,6 +380,22 @@ async def test_a_database_that_another_process_holds_is_unavailable_and_nothing_
     assert await store.count_devices() == {}
     await commit(store, device("a"))
     assert await store.count_devices() == {"provisioned": 1}
+
+
+async def test_a_full_disk_is_told_and_forgiven_when_there_is_room_again(store: SqlStore) -> None:
+    async def allow(pages: int) -> None:
+        async with store._reading() as connection:  # the pool's only one, so the next commit's too
+            await connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+
+    await commit(store, device("a"))
+    await allow(1)
+    with pytest.raises(StoreUnavailable, match="full") as failed:
+        await commit(store, *(device(f"d{number}") for number in range(400)))
+    assert "free space" in failed.value.hint
+    assert await store.count_devices() == {"provisioned": 1}
+    await allow(100_000)
+    await commit(store, *(device(f"d{number}") for number in range(400)))
+    assert await store.count_devices() == {"provisioned": 401}
 
 
 async def test_a_commit_that_fails_midway_leaves_nothing(store: SqlStore) -> None:
@@ -410,6 +426,9 @@ async def test_a_directory_that_can_t_be_made_is_named(tmp_path: Path) -> None:
     [
         ("not a url", "registry.url"),
         ("sqlite:///x.db", "async"),
+        ("sqlite+aiosqlite://", "path of a file"),
+        ("sqlite+aiosqlite:///:memory:", "path of a file"),
+        ("sqlite+aiosqlite:///file:x.db?uri=true", "path of a file"),
         ("nosuchbase://host/db", "nosuchbase"),
         ("postgresql+nosuchdriver://u:topsecret@host/db", "nosuchdriver"),
     ],
