@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.registry.device import Device, Status
-from gateway.registry.registrar import Registrar
+from gateway.registry.registrar import Registrar, Settled
 from gateway.registry.store import Batch, Change, Deletion, TwinRecord
 from tests.support.memory_store import MemoryStore
 
@@ -195,7 +195,7 @@ async def test_a_deletion_tells_its_watcher_when_it_is_submitted_and_when_it_is_
 ) -> None:
     seen: list[object] = []
 
-    def watch(device_id: str):
+    def watch(device_id: str) -> Settled:
         seen.append(device_id)
         return seen.append
 

@@ -134,9 +134,7 @@ async def test_a_failed_registration_leaves_nothing_and_can_be_tried_again(
     registry: Registry, store: MemoryStore
 ) -> None:
     store.commit_failures.append(FULL)
-    outcomes = await asyncio.gather(
-        registry.register(new()), registry.register(new()), return_exceptions=True
-    )
+    outcomes = await asyncio.gather(*map(registry.register, [new(), new()]), return_exceptions=True)
     assert outcomes == [FULL, FULL]
     assert (registry.peek("mill-1"), store.devices) == (None, {})
     assert (await registry.register(new())).id in store.devices
@@ -219,14 +217,11 @@ async def test_a_look_up_that_was_overtaken_by_a_commit_does_not_turn_memory_bac
 
 async def test_changes_of_one_device_build_on_one_another(registry: Registry, store: MemoryStore) -> None:
     await registry.register(new())
-    await asyncio.gather(
-        *(
-            registry.amend(
-                "mill-1", lambda device, n=number: device.replace(now=2.0, name=f"{device.name}{n}")
-            )
-            for number in range(5)
-        )
-    )
+
+    def appended(number: int) -> Callable[[Device], Device]:
+        return lambda device: device.replace(now=2.0, name=f"{device.name}{number}")
+
+    await asyncio.gather(*(registry.amend("mill-1", appended(number)) for number in range(5)))
     assert store.devices["mill-1"].name == "mill-101234"
     assert len(store.commits) == 2
 
@@ -309,7 +304,7 @@ async def test_what_was_built_on_a_failed_change_fails_with_it(
     renaming = asyncio.create_task(registry.amend("mill-1", renamed("Mill")))
     await asyncio.sleep(0)
     store.may_commit.set()
-    assert await asyncio.gather(blocking, renaming, return_exceptions=True) == [FULL, FULL]
+    assert await asyncio.gather(*[blocking, renaming], return_exceptions=True) == [FULL, FULL]
     assert store.devices["mill-1"].status is Status.PROVISIONED
     assert (await registry.amend("mill-1", renamed("Mill"))).status is Status.PROVISIONED
 

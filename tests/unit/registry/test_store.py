@@ -23,6 +23,7 @@ from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.registry import schema, sqlite
 from gateway.registry import store as store_module
 from gateway.registry.device import Device, Status, transition
+from gateway.registry.migrate import migrate
 from gateway.registry.store import (
     Batch,
     Change,
@@ -265,7 +266,6 @@ async def test_a_migration_cut_short_leaves_nothing_and_is_done_at_the_next_star
         migrate(connection)
         raise SystemExit
 
-    migrate = store_module.migrate
     monkeypatch.setattr(store_module, "migrate", migrate_and_die)
     store = SqlStore(url(path))
     with pytest.raises(SystemExit):
