@@ -67,6 +67,11 @@ class Session(Protocol):
 
     def unsubscribed(self, topic_filter: str) -> None: ...
 
+    @property
+    def subscriptions(self) -> dict[str, int]:
+        """Topic filter → granted QoS: what a persistent session keeps. Empty in a dialect that has none."""
+        ...
+
     def ended(self, reason: CloseReason) -> None:
         """The connection is gone; nothing can be sent any more."""
         ...

@@ -66,6 +66,10 @@ class DpsSession:
         if topic_filter == grammar.RESPONSE_FILTER:
             self._granted_qos = None
 
+    @property
+    def subscriptions(self) -> dict[str, int]:
+        return {}  # a DPS session is never persistent, whatever its CONNECT asked for
+
     def publish_received(
         self,
         topic: str,

@@ -376,25 +376,31 @@ class Connection(asyncio.Protocol):
             return
         self._close_reason = reason
         if self._session is not None:
-            self._end_session(reason, detail)
+            try:
+                self._end_session(reason, detail)
+            except Exception as error:  # noqa: BLE001 - the socket goes all the same, and so do all others
+                self._log_closed(CloseReason.FAULT, repr(error))
         elif reason is not CloseReason.REFUSED:
-            log.info(
-                "connection.closed", reason=reason, detail=detail, device_id=self._claimed_id, peer=self.peer,
-                tls=self._tls, connection_id=self.connection_id,
-            )  # fmt: skip
+            self._log_closed(reason, detail)
         if abort:
             self._channel.abort()
         else:
             self._channel.close()
             self._edge.deadlines.watch(self, self._edge.monotonic() + _LINGER_S)
 
+    def _log_closed(self, reason: CloseReason, detail: str) -> None:
+        log.log(
+            logging.ERROR if reason is CloseReason.FAULT else logging.INFO,
+            "connection.closed", reason=reason, detail=detail, device_id=self._claimed_id, peer=self.peer,
+            tls=self._tls, connection_id=self.connection_id,
+        )  # fmt: skip
+
     def _end_session(self, reason: CloseReason, detail: str) -> None:
         edge, session, admitted = self._edge, self._opened_session, self._accepted
         edge.sessions.leave(self)
         session.ended(reason)
-        subscriptions = getattr(session, "subscriptions", None)
-        if subscriptions and not self._clean_session:
-            edge.sessions.keep_subscriptions(admitted.device_id, subscriptions)
+        if session.subscriptions and not self._clean_session:
+            edge.sessions.keep_subscriptions(admitted.device_id, session.subscriptions)
         log.log(
             logging.INFO if reason in _ORDINARY else logging.WARNING,
             "session.closed", device_id=admitted.device_id, dialect=admitted.dialect, reason=reason, detail=detail,

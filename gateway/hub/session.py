@@ -7,7 +7,7 @@ is their room.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
@@ -32,13 +32,12 @@ _MAX_PENDING: Final = 16
 _OK, _NO_CONTENT, _BAD_REQUEST, _TOO_MANY, _INTERNAL = 200, 204, 400, 429, 500
 
 
-class Will:
+class Will(NamedTuple):
     """The last will of a CONNECT; it becomes telemetry if the connection ends without DISCONNECT."""
 
-    __slots__ = ("bag", "payload", "qos")
-
-    def __init__(self, bag: str, payload: bytes, qos: int) -> None:
-        self.bag, self.payload, self.qos = bag, payload, qos
+    bag: str
+    payload: bytes
+    qos: int
 
 
 class HubSession:
@@ -81,7 +80,6 @@ class HubSession:
 
     @property
     def subscriptions(self) -> dict[str, int]:
-        """Topic filter → granted QoS: what a persistent session keeps."""
         return self._subscriptions
 
     def grant(self, topic_filter: str, qos: int) -> int | None:

@@ -76,7 +76,9 @@ class StubSession:
     def __init__(self) -> None:
         self.published: list[str] = []
         self.ended_with: CloseReason | None = None
+        self.subscriptions: dict[str, int] = {}
         self.fault: Exception | None = None
+        self.fault_at_end: Exception | None = None
 
     def publish_received(self, topic: str, payload: bytes, **_: Any) -> None:
         if self.fault is not None:
@@ -90,6 +92,8 @@ class StubSession:
 
     def ended(self, reason: CloseReason) -> None:
         self.ended_with = reason
+        if self.fault_at_end is not None:
+            raise self.fault_at_end
 
 
 class Bench:
@@ -256,6 +260,18 @@ async def test_a_fault_of_the_gateway_s_own_ends_this_connection_only_and_is_one
     assert bench.channel.aborted
     assert [(line["event"], line["reason"], line["detail"]) for line in lines] == [
         ("session.closed", "fault", "KeyError('oops')")
+    ]
+
+
+async def test_a_fault_while_a_session_ends_still_closes_its_socket_and_is_told() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.session.fault_at_end = KeyError("oops")
+    with capture_logs() as lines:
+        bench.wait(100)
+    assert bench.channel.closed
+    assert [(line["event"], line["reason"], line["detail"]) for line in lines] == [
+        ("connection.closed", "fault", "KeyError('oops')")
     ]
 
 
