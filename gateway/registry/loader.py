@@ -22,15 +22,15 @@ _DRAIN_DEADLINE_S: Final = 10.0
 class BatchLoader(Generic[T]):
     """`load` gets keys and returns a value for each of them; its exception goes to all who asked.
 
-    `keep` is called with each value before it is handed out; it may return a newer one. Who waits is bounded by
-    who may ask: connections and operators are.
+    `keep` is called with each value before it is handed out. Who waits is bounded by who may ask: connections and
+    operators are.
     """
 
     def __init__(
         self,
         load: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
         *,
-        keep: Callable[[str, T], T],
+        keep: Callable[[str, T], None],
         name: str,
     ) -> None:
         self._load = load
@@ -69,11 +69,12 @@ class BatchLoader(Generic[T]):
                 found = await self._load(keys)
                 for key in keys:
                     if key not in self._outdated:
-                        self._answer(key, self._keep(key, found[key]))
+                        self._answer(key, found[key])
             except Exception as error:  # noqa: BLE001 - each of those who asked gets it
                 self._fail(keys, error)
 
     def _answer(self, key: str, value: T) -> None:
+        self._keep(key, value)
         for future in self._wanted.pop(key):
             if not future.done():
                 future.set_result(value)

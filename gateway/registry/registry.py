@@ -43,7 +43,7 @@ class Registry:
         strangers = max(_MIN_STRANGERS, settings.cache_size // _DEVICES_PER_STRANGER)
         self._strangers: LruCache[DeviceEntry] = LruCache(strangers)
         self._pending: dict[str, _Pending] = {}
-        self._loader = BatchLoader(store.load_entries, keep=self._keep, name="registry look-up")
+        self._loader = BatchLoader(store.load_entries, keep=self._remember, name="registry look-up")
         self.registrar = Registrar(store, max_batch=settings.max_batch, max_queue=settings.max_queue)
 
     async def start(self) -> None:
@@ -149,14 +149,7 @@ class Registry:
             self._forget(device_id)
         else:
             self._remember(device_id, DeviceEntry(device=device, individual=known.individual))
-
-    def _keep(self, device_id: str, entry: DeviceEntry) -> DeviceEntry:
-        # A change that was committed meanwhile is newer than what the query read.
-        newer = self.peek(device_id)
-        if newer is not None:
-            return newer
-        self._remember(device_id, entry)
-        return entry
+            self._loader.outdate(device_id)
 
     def _remember(self, device_id: str, entry: DeviceEntry) -> None:
         if entry.device is None and entry.individual is None:

@@ -56,7 +56,7 @@ class Twins:
         # A device's patches take turns. One that comes just when the twin is loaded must not overtake those that
         # waited for it: they go on only a moment later.
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._loader = BatchLoader(self._load, keep=self._keep, name="twin look-up")
+        self._loader = BatchLoader(self._load, keep=self._committed.put, name="twin look-up")
         registrar.watch_deletions(self._being_deleted)
 
     async def get(self, device_id: str) -> Twin:
@@ -138,13 +138,6 @@ class Twins:
     async def _load(self, device_ids: Sequence[str]) -> dict[str, Twin]:
         records = await self._store.load_twins(device_ids)
         return {device_id: _from_record(records.get(device_id)) for device_id in device_ids}
-
-    def _keep(self, device_id: str, twin: Twin) -> Twin:
-        newer = self._committed.get(device_id)
-        if newer is not None:
-            return newer
-        self._committed.put(device_id, twin)
-        return twin
 
 
 def _from_record(record: TwinRecord | None) -> Twin:

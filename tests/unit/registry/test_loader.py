@@ -29,7 +29,7 @@ class Source:
         return found
 
     def loader(self) -> BatchLoader[str]:
-        return BatchLoader(self.load, keep=lambda _, value: value, name="look-up")
+        return BatchLoader(self.load, keep=dict[str, str]().__setitem__, name="look-up")
 
 
 async def test_who_asks_while_a_query_runs_shares_the_next_one() -> None:
@@ -124,7 +124,7 @@ async def test_a_source_that_does_not_know_a_key_fails_who_asked_for_it() -> Non
     async def load(keys: Sequence[str]) -> dict[str, str]:
         return {key: key for key in keys if key != "b"}
 
-    loader: BatchLoader[str] = BatchLoader(load, keep=lambda _, value: value, name="look-up")
+    loader: BatchLoader[str] = BatchLoader(load, keep=dict[str, str]().__setitem__, name="look-up")
     asked = [loader.get(key) for key in "abc"]
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert isinstance(outcomes[1], KeyError)
