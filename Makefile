@@ -6,7 +6,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow clean
+.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -59,6 +59,13 @@ slow: setup ## Every model of a model repository: GATEWAY_MODEL_REPOSITORY=DIR m
 	@test -n "$(GATEWAY_MODEL_REPOSITORY)" || { echo "set GATEWAY_MODEL_REPOSITORY to a checkout of a model repository"; exit 2; }
 	$(PYTEST) -m slow tests
 
+# ARGUMENTS='--only 1,2 --rounds 3' measures some rows; --update docs/performance.md writes them down.
+bench: setup ## Server CPU time of a connect, beside Mosquitto's and amqtt's (docs/performance.md)
+	$(BIN)/python -m loadtest.bench $(ARGUMENTS)
+
+bench-smoke: setup ## Every scenario of the bench with a few devices: does it work? Measures nothing
+	$(BIN)/python -m loadtest.bench --smoke $(ARGUMENTS)
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-sdk .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-sdk .demo .bench-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,277 @@
+"""The servers that are measured: how each is configured, started, found ready and ended.
+
+All of them log every connect into a file, as their users would have it, and run on the servers' core.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from gateway.errors import StartError
+from loadtest.bench.cores import running_on
+
+__all__ = [
+    "PASSWORD",
+    "USERNAME",
+    "Address",
+    "Missing",
+    "Server",
+    "Setup",
+    "find_mosquitto",
+    "make_setup",
+    "start_amqtt",
+    "start_gateway",
+    "start_mosquitto",
+]
+
+HOST: Final = "127.0.0.1"
+USERNAME, PASSWORD = "device", "correct horse battery staple"
+_READY_TIMEOUT_S: Final = 60.0
+_STOP_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.05
+_LOG_TAIL: Final = 15
+
+
+class Missing(StartError):  # noqa: N818 - named after what it is
+    """This machine does not have that server; the bench goes on without it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where devices dial. Without `ca_file` there is no TLS."""
+
+    port: int
+    ca_file: Path | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Server:
+    """A server that runs."""
+
+    name: str
+    plain: Address | None
+    tls: Address | None
+    log: Path
+    process: subprocess.Popen[bytes]
+    details: dict[str, Any] = field(default_factory=dict)
+    """What only one kind has: the gateway's set-up, its group's key."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def stop(self) -> None:
+        """In order; by force if it takes longer than a minute."""
+        self.process.terminate()
+        try:
+            self.process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log_tail(self) -> str:
+        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What `gateway init` made. Its certificates serve all servers, so that all do the same cryptography."""
+
+    directory: Path
+    document: dict[str, Any]
+    group_key: str
+
+    @property
+    def ca_file(self) -> Path:
+        return self.directory / "ca.crt"
+
+    @property
+    def id_scope(self) -> str:
+        return str(self.document["idScope"])
+
+
+def make_setup(directory: Path, *models: Path) -> Setup:
+    """A set-up of the gateway as `gateway init` makes it, with these device templates; the log is JSON lines."""
+    tls, application, plain = _free_ports(3)
+    arguments = ("--port", str(tls), "--app-port", str(application), "--plain-port", str(plain), "--json")
+    document = json.loads(_gateway("init", str(directory), *arguments))
+    config = Path(document["config"])
+    config.write_text(config.read_text(encoding="utf-8").replace("format: console", "format: json"), "utf-8")
+    for model in models:
+        _gateway("template", "import", str(model), "-c", str(config))
+    group = json.loads(_gateway("group", "show", "SAS-IoT-Devices", "--keys", "--json", "-c", str(config)))
+    return Setup(directory=directory, document=document, group_key=group["primaryKey"])
+
+
+def start_gateway(name: str, setup: Setup, core: int) -> Server:
+    """`gateway serve`."""
+    document = setup.document
+    return _start(
+        name,
+        [sys.executable, "-m", "gateway", "serve", "-c", document["config"]],
+        log=setup.directory / "gateway.log",
+        core=core,
+        plain=Address(port=document["plainPort"]),
+        tls=Address(port=document["port"], ca_file=setup.ca_file),
+        details={"setup": setup},
+    )
+
+
+def find_mosquitto() -> str:
+    """The path of Mosquitto's program. Raises `Missing`."""
+    found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise Missing("mosquitto is not installed", hint="apt-get install mosquitto")
+    return found
+
+
+def start_mosquitto(
+    name: str,
+    directory: Path,
+    setup: Setup,
+    core: int,
+    *,
+    password: bool = False,
+    certificates: bool = False,
+) -> Server:
+    """Mosquitto with as little as it takes: anonymous, or with a password file, or with clients' certificates.
+
+    The rest is its default: no persistence, a line for each connect and each disconnect.
+    """
+    program = find_mosquitto()
+    directory.mkdir(parents=True)
+    plain, tls = _free_ports(2)
+    log = directory / "mosquitto.log"
+    lines = [
+        f"log_dest file {log}",
+        # It gives up root's rights otherwise, and with them the right to read what is in this directory.
+        *(["user root"] if os.geteuid() == 0 else []),
+    ]
+    if password:
+        lines += ["allow_anonymous false", f"password_file {_password_file(directory)}"]
+    else:
+        lines += ["allow_anonymous true"]
+    if not certificates:
+        lines += [f"listener {plain} {HOST}"]
+    lines += [
+        f"listener {tls} {HOST}",
+        f"certfile {setup.directory / 'server.crt'}",
+        f"keyfile {setup.directory / 'server.key'}",
+    ]
+    if certificates:
+        lines += [f"cafile {setup.ca_file}", "require_certificate true", "use_identity_as_username true"]
+    config = directory / "mosquitto.conf"
+    config.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    return _start(
+        name,
+        [program, "-c", str(config)],
+        log=log,
+        core=core,
+        plain=None if certificates else Address(port=plain),
+        tls=Address(port=tls, ca_file=setup.ca_file),
+    )
+
+
+def _password_file(directory: Path) -> Path:
+    path = directory / "passwords"
+    program = shutil.which("mosquitto_passwd")
+    if program is None:
+        raise Missing("mosquitto_passwd is not installed", hint="apt-get install mosquitto")
+    _run([program, "-b", "-c", str(path), USERNAME, PASSWORD])
+    return path
+
+
+def start_amqtt(name: str, directory: Path, core: int) -> Server:
+    """Stock amqtt, by its own command and with the plugins of its default configuration: anonymous, no uvloop."""
+    directory.mkdir(parents=True)
+    (plain,) = _free_ports(1)
+    config = directory / "amqtt.yaml"
+    document = {
+        "listeners": {"default": {"type": "tcp", "bind": f"{HOST}:{plain}"}},
+        "plugins": {
+            "amqtt.plugins.logging_amqtt.EventLoggerPlugin": {},
+            "amqtt.plugins.logging_amqtt.PacketLoggerPlugin": {},
+            "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+            "amqtt.plugins.sys.broker.BrokerSysPlugin": {"sys_interval": 20},
+        },
+    }
+    config.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return _start(
+        name,
+        [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(config)],
+        log=directory / "amqtt.log",
+        core=core,
+        plain=Address(port=plain),
+        tls=None,
+    )
+
+
+def _start(
+    name: str,
+    command: Sequence[str],
+    *,
+    log: Path,
+    core: int,
+    plain: Address | None,
+    tls: Address | None,
+    details: dict[str, Any] | None = None,
+) -> Server:
+    """Return once it answers on all its ports. Raises `StartError` with the end of its log if it does not."""
+    with log.open("wb") as output, running_on(core):
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    server = Server(name=name, plain=plain, tls=tls, log=log, process=process, details=details or {})
+    try:
+        for address in (plain, tls):
+            if address is not None:
+                _wait_until_it_answers(address, server)
+    except BaseException:
+        server.stop()
+        raise
+    return server
+
+
+def _wait_until_it_answers(address: Address, server: Server) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    while not _answers(address.port):
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            raise StartError(f"{server.name} does not come up; its log ends with:\n{server.log_tail()}")
+        time.sleep(_POLL_S)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1.0):
+        return True
+    return False
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ones: each is held until all are found."""
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
+def _gateway(*arguments: str) -> str:
+    return _run([sys.executable, "-m", "gateway", *arguments])
+
+
+def _run(command: Sequence[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StartError(f"{' '.join(command[:4])}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout

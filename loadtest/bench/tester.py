@@ -1,0 +1,115 @@
+"""The tester as a process of its own, on its core: `python -m loadtest storm …`."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from gateway.errors import OperationError
+from loadtest.bench.cores import running_on
+from loadtest.bench.servers import HOST, Server, Setup
+from loadtest.bench.usage import open_sockets, settle
+
+__all__ = ["Credentials", "Storm", "TlsVersion", "holding", "run_storm"]
+
+Credentials = Literal["sas", "none", "password", "certificate"]
+TlsVersion = Literal["1.2", "1.3"]
+
+_HOLD_S: Final = 24 * 3600
+_HELD_TIMEOUT_S: Final = 300.0
+_POLL_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storm:
+    """Devices that connect as fast as the tester can, stay until the last one is in, and leave."""
+
+    count: int
+    prefix: str
+    """Of the device ids; whoever came before with the same prefix is known."""
+    tls: TlsVersion | None = None
+    credentials: Credentials = "sas"
+    dps: bool = False
+    """First to the provisioning service, then to the hub."""
+    subscribe: bool = False
+
+
+def run_storm(storm: Storm, server: Server, setup: Setup, core: int) -> dict[str, Any]:
+    """Returns the tester's JSON. Raises `OperationError` if not every device was admitted, or one was lost."""
+    with running_on(core):
+        done = subprocess.run(
+            _command(storm, server, setup),
+            capture_output=True,
+            text=True,
+            check=False,
+            env=_environment(setup),
+        )
+    try:
+        result: dict[str, Any] = json.loads(done.stdout)
+    except ValueError:
+        raise OperationError(f"the tester failed: {(done.stderr or done.stdout).strip()}") from None
+    if done.returncode != 0 or result["admitted"] != storm.count:
+        outcome = {
+            key: result[key] for key in ("offered", "admitted", "refused", "timedOut", "failed", "lost")
+        }
+        raise OperationError(
+            f"{server.name}: not every device was admitted: {json.dumps(outcome)}; the end of its log:\n{server.log_tail()}"
+        )
+    return result
+
+
+@contextlib.contextmanager
+def holding(storm: Storm, server: Server, setup: Setup, core: int) -> Iterator[None]:
+    """All devices of the storm stay connected meanwhile. Raises `OperationError` if they don't get in."""
+    wanted = open_sockets(server.pid) + storm.count
+    with running_on(core):
+        tester = subprocess.Popen(
+            [*_command(storm, server, setup), "--hold", str(_HOLD_S)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=_environment(setup),
+            start_new_session=True,
+        )
+    try:
+        _wait_until_held(wanted, tester, server)
+        yield
+    finally:
+        if tester.poll() is None:
+            tester.send_signal(signal.SIGINT)
+        tester.communicate()
+
+
+def _wait_until_held(wanted: int, tester: subprocess.Popen[str], server: Server) -> None:
+    deadline = time.monotonic() + _HELD_TIMEOUT_S
+    while (found := open_sockets(server.pid)) < wanted:
+        if tester.poll() is not None or time.monotonic() > deadline:
+            said = tester.communicate()[0].strip() if tester.poll() is not None else ""
+            raise OperationError(
+                f"{server.name}: {found} sockets open where {wanted} were to be held. {said}"
+            )
+        time.sleep(_POLL_S)
+    settle(server.pid)
+
+
+def _environment(setup: Setup) -> dict[str, str]:
+    """The group's key is no argument: those can be read by everybody on the machine."""
+    return {**os.environ, "GATEWAY_GROUP_KEY": setup.group_key}
+
+
+def _command(storm: Storm, server: Server, setup: Setup) -> Sequence[str]:
+    address = server.plain if storm.tls is None else server.tls
+    if address is None:
+        raise OperationError(f"{server.name} has no such listener")
+    command = [sys.executable, "-m", "loadtest", "storm", "-n", str(storm.count), "--prefix", storm.prefix]
+    command += ["--host", HOST, "--port", str(address.port), "--json"]
+    command += ["--plain"] if address.ca_file is None else ["--ca", str(address.ca_file)]
+    if storm.dps:
+        command += ["--path", "dps", "--id-scope", setup.id_scope]
+    return command

@@ -1,0 +1,171 @@
+"""The bench's arithmetic, its readings of the kernel, and what it writes down."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import OperationError
+from loadtest.bench import servers
+from loadtest.bench.arena import Arena
+from loadtest.bench.cores import Cores, choose_cores, running_on
+from loadtest.bench.machine import Machine, file_system
+from loadtest.bench.plan import FULL, SMOKE, rows
+from loadtest.bench.report import BEGIN, END, Report
+from loadtest.bench.rounds import Results, Spread
+from loadtest.bench.usage import Cost, CpuTime, cpu_time, open_sockets, resident_kib
+
+MACHINE = Machine(
+    date="2026-11-24 00:00 UTC",
+    hardware="a machine",
+    system="Linux",
+    cores="apart",
+    store="SQLite on ext4",
+    versions={"gateway": "0.1.0"},
+)
+BURN = "import sys\nfor i in range(300_000): pass\nprint('burnt', flush=True)\nsys.stdin.read()"
+
+
+def results(ours: list[float], theirs: list[float]) -> Results:
+    """Of row 1, with that many microseconds in each round."""
+    (row,) = rows(FULL, [1])
+    return Results(
+        rounds=len(ours),
+        costs={
+            row.ours.name: [Cost(us=us, user_share=0.75) for us in ours],
+            row.theirs.name: [Cost(us=us, user_share=0.25) for us in theirs],
+        },
+    )
+
+
+def report(found: Results) -> Report:
+    return Report(machine=MACHINE, command="python -m loadtest.bench", rows=rows(FULL, [1]), results=found)
+
+
+def test_a_ratio_is_the_median_of_each_rounds_own_ratio() -> None:
+    (row,) = rows(FULL, [1])
+    # The machine was three times slower in the second round: the ratio of that round is as good as the others.
+    assert results([100, 330, 120], [100, 300, 100]).ratio(row) == Spread(median=1.1, low=1.0, high=1.2)
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [(1.0, "stretch reached"), (1.01, "mark reached"), (1.5, "mark reached"), (1.51, "missed")],
+)
+def test_the_verdict_names_what_was_reached(ours: float, verdict: str) -> None:
+    assert report(results([ours], [1.0])).to_json()["rows"][0]["verdict"] == verdict
+
+
+def test_a_missing_peer_is_named_with_its_package_and_its_ratio_is_no_number() -> None:
+    (row,) = rows(FULL, [1])
+    found = results([100], [100])
+    del found.costs[row.theirs.name]
+    found.missing["mosquitto"] = "mosquitto is not installed: apt-get install mosquitto"
+    page = report(found).markdown()
+    assert "SKIPPED mosquitto: mosquitto is not installed: apt-get install mosquitto" in page
+    assert f"| {row.what} | skipped | ≤ 1.5 | ≤ 1 | skipped |" in page
+    assert report(found).to_json()["rows"][0]["ratio"] is None
+
+
+def test_the_page_is_changed_between_its_markers_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"# Before\n{BEGIN}\nold\n{END}\nafter\n")
+    report(results([150], [100])).update(page)
+    text = page.read_text()
+    assert text.startswith(f"# Before\n{BEGIN}\n- 2026-11-24")
+    assert text.endswith(f"|\n{END}\nafter\n")
+    assert "| 1.50 (1.50 to 1.50) | ≤ 1.5 | ≤ 1 | mark reached |" in text
+    assert "old" not in text
+
+
+def test_a_page_without_markers_is_left_as_it_is(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text("# Mine\n")
+    with pytest.raises(OperationError, match="the markers are missing"):
+        report(results([150], [100])).update(page)
+    assert page.read_text() == "# Mine\n"
+
+
+def test_new_devices_have_other_ids_in_each_round_and_known_ones_the_same() -> None:
+    known, new = (row.ours for row in rows(FULL, [1, 2]))
+    assert known.in_round(0) == known.in_round(3)
+    assert len({new.in_round(number).prefix for number in range(4)}) == 4
+
+
+def test_the_smoke_has_every_row_of_the_table() -> None:
+    assert [row.what for row in rows(SMOKE)] == [row.what for row in rows(FULL)]
+
+
+def test_a_cost_is_the_exact_sum_and_its_split_is_the_samples() -> None:
+    used = CpuTime(total_ns=5_000_000, sampled_ns=8_000_000, sampled_user_ns=2_000_000)
+    assert used.per(100) == Cost(us=50.0, user_share=0.25)
+
+
+def test_the_cpu_clock_of_another_process_is_read_and_one_that_is_gone_is_an_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"burnt\n"
+        first = cpu_time(child.pid)
+        assert first.total_ns > 0
+        assert (cpu_time(child.pid) - first).total_ns >= 0
+        assert resident_kib(child.pid) > 1000
+    with pytest.raises(ProcessLookupError):
+        cpu_time(child.pid)
+
+
+def test_a_process_is_charged_for_its_children() -> None:
+    command = [sys.executable, "-c", BURN]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        alone = cpu_time(child.pid).total_ns
+        assert cpu_time(os.getpid()).total_ns > alone
+
+
+def test_sockets_are_counted_and_other_files_are_not(tmp_path: Path) -> None:
+    before = open_sockets(os.getpid())
+    with socket.socket(), socket.socket(), (tmp_path / "file").open("w"):
+        assert open_sockets(os.getpid()) == before + 2
+
+
+def test_what_is_started_on_a_core_stays_there_and_the_bench_itself_does_not() -> None:
+    before = os.sched_getaffinity(0)
+    core = max(before)
+    with running_on(core):
+        done = subprocess.run(
+            [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.split() == [str(core)]
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_servers_and_the_tester_are_apart_where_there_are_two_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
+    assert not choose_cores().apart
+    assert "ONE core" in str(choose_cores())
+    assert Cores(server=1, tester=0).apart
+
+
+def test_a_file_system_is_told_by_its_nearest_mount() -> None:
+    assert file_system(Path("/proc/self")) == "proc"
+
+
+def test_a_server_that_is_not_installed_is_missing_each_time_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(servers.shutil, "which", lambda *_args, **_more: None)
+    with Arena(tmp_path, choose_cores()) as arena:
+        for _ in range(2):
+            with pytest.raises(servers.Missing) as missing:
+                arena["mosquitto"]
+            assert missing.value.hint == "apt-get install mosquitto"
