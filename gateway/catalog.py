@@ -8,7 +8,7 @@ import asyncio
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from gateway.errors import GatewayError, TemplateError
@@ -43,6 +43,7 @@ class TemplateCatalog:
         self._clock = clock
         self._repository = repository or make_repository(settings)
         self._templates: dict[str, DeviceTemplate] = {}
+        self._created_at: dict[str, float] = {}
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[DeviceTemplate | None]] = {}
 
@@ -52,6 +53,7 @@ class TemplateCatalog:
         One that can't be read is logged and left out: its devices go on sending, unchecked.
         """
         for record in await self._store.load_templates():
+            self._created_at[record.id] = record.created_at
             source: Source = "repository" if record.source == "repository" else "published"
             try:
                 self._templates[record.id] = template_from_json(record.document, record.id, source=source)
@@ -75,16 +77,35 @@ class TemplateCatalog:
             display_name=template.display_name,
             source=template.source,
             document=template.to_json(),
-            created_at=now,
+            created_at=self._created_at.get(template.id, now),
             updated_at=now,
             etag=secrets.token_hex(8),
         )
         await self._store.save_template(record)
         self._templates[template.id] = template
+        self._created_at[template.id] = record.created_at
         self._unknown.pop(template.id, None)
         log.info(
             "template.published", template=template.id, source=template.source, name=template.display_name
         )
+
+    async def withdraw(self, template_id: str, *, unless: Callable[[], Awaitable[bool]]) -> bool:
+        """Delete a template, `unless` that finds it in use once no more devices can be associated with it.
+
+        False if it is in use, and then it stays in force. Raises `StoreError`.
+        """
+        template = self._templates.pop(template_id)
+        try:
+            if await unless():
+                self._templates.setdefault(template_id, template)
+                return False
+            await self._store.delete_template(template_id)
+        except BaseException:
+            self._templates.setdefault(template_id, template)
+            raise
+        self._created_at.pop(template_id, None)
+        log.info("template.deleted", template=template_id)
+        return True
 
     def discover(self, model_id: str) -> "DeviceTemplate | asyncio.Future[DeviceTemplate | None] | None":
         """The template of a model: published, else generated from the repository, else None (Unassociated).

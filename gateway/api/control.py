@@ -6,7 +6,16 @@ the right to operate. One JSON object per line each way::
     → {"verb": "device.show", "arguments": {"device_id": "thermostat-001"}}
     ← {"result": {…}}   or   {"error": {"code": "not_found", "message": "…", "hint": "…"}}
 
-Lines, connections and the time a request may take are bounded.
+A job (`gateway.operations.jobs`) takes many things and tells how far it is, line by line::
+
+    → {"verb": "device.import", "arguments": {…}, "job": true}
+    ← {"more": true}               it wants a chunk;  → {"items": […]}  or, when there are no more,  → {"items": []}
+    ← {"progress": {…}}            as often as it likes
+    ← {"result": {…}}   or   {"error": {…}}
+
+The client says nothing that it was not asked for, so neither end can block the other. Hanging up ends the job.
+
+Lines, connections and the time a request, or one step of a job, may take are bounded.
 """
 
 import asyncio
@@ -14,7 +23,7 @@ import contextlib
 import os
 import socket
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol, Self
@@ -24,6 +33,7 @@ import orjson
 from gateway.api.error_form import error_from_json, error_to_json
 from gateway.errors import GatewayError, OperationError, StartError
 from gateway.log import get_logger
+from gateway.operations.jobs import CHUNK, Job
 
 __all__ = ["ControlClient", "ControlServer", "Dispatcher"]
 
@@ -41,7 +51,7 @@ _MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path is 108 bytes with its NUL: unix(
 class Dispatcher(Protocol):
     """What carries a request out: `gateway.operations.Operations`."""
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> Any: ...
+    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> Any: ...
 
 
 class ControlServer:
@@ -108,7 +118,7 @@ class ControlServer:
                     line = await reader.readline()
                 if not line.endswith(b"\n"):
                     return
-                writer.write(await self._answer(line))
+                writer.write(await self._answer(line, reader, writer))
                 async with asyncio.timeout(self._idle_timeout_s):
                     await writer.drain()
         except ValueError:  # `readline` says so of a line over the limit
@@ -120,21 +130,23 @@ class ControlServer:
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def _answer(self, line: bytes) -> bytes:
-        try:
-            request = orjson.loads(line)
-        except orjson.JSONDecodeError:
-            request = None
-        match request:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        match _loaded(line):
             case {"verb": str(verb), **rest} if isinstance(arguments := rest.get("arguments", {}), dict):
-                pass
+                is_job = rest.get("job") is True
             case _:
                 return _error_line(OperationError('a request is {"verb": "…", "arguments": {…}} on one line'))
         try:
-            async with asyncio.timeout(self._request_timeout_s):
-                result = await self._operations.call(verb, arguments)
+            if is_job:
+                job = _SocketJob(reader, writer, step_timeout_s=self._idle_timeout_s)
+                result = await job.run(self._operations.call(verb, arguments, job))
+            else:
+                async with asyncio.timeout(self._request_timeout_s):
+                    result = await self._operations.call(verb, arguments)
         except GatewayError as error:
             return _error_line(error)
+        except ConnectionError:
+            raise
         except TimeoutError:
             return _error_line(
                 OperationError(
@@ -149,6 +161,80 @@ class ControlServer:
         if len(response) > MAX_RESPONSE_BYTES:
             return _error_line(OperationError("the answer is too large", hint="ask for fewer at a time"))
         return response
+
+
+class _SocketJob:
+    """A job whose chunks and reports go over a connection. It ends if the other end hangs up, or goes silent."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, step_timeout_s: float
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._step_timeout_s = step_timeout_s
+        self._asking = False
+        self._operation: asyncio.Future[Any] | None = None
+        self._line: asyncio.Task[bytes] | None = None
+
+    async def run(self, operation: Awaitable[Any]) -> Any:
+        """The operation's result. Raises what it raises, and `ConnectionError` if the other end is gone."""
+        self._operation = asyncio.ensure_future(operation)
+        self._listen()
+        try:
+            return await self._operation
+        except asyncio.CancelledError:
+            if self._line is not None and self._line.done():  # hung up, or spoke out of turn
+                raise ConnectionError from None
+            raise
+        finally:
+            self._operation.cancel()
+            if self._line is not None:
+                self._line.remove_done_callback(self._unasked)
+                self._line.cancel()
+                await asyncio.wait([self._line])
+
+    async def chunks(self) -> AsyncIterator[list[Any]]:
+        while items := await self._ask():
+            yield items
+
+    async def report(self, progress: dict[str, Any]) -> None:
+        await self._say({"progress": progress})
+
+    async def _ask(self) -> list[Any]:
+        assert self._line is not None  # noqa: S101 - `run` listens first
+        self._asking = True
+        await self._say({"more": True})
+        try:
+            async with asyncio.timeout(self._step_timeout_s):
+                line = await asyncio.shield(self._line)
+        except TimeoutError:
+            raise ConnectionError from None
+        self._asking = False
+        self._listen()
+        if not line.endswith(b"\n"):
+            raise ConnectionError
+        match _loaded(line):
+            case {"items": list(items)} if len(items) <= CHUNK:
+                return items
+            case _:
+                raise OperationError(f'a job is answered with {{"items": […]}}, at most {CHUNK} of them')
+
+    async def _say(self, document: dict[str, Any]) -> None:
+        self._writer.write(orjson.dumps(document) + b"\n")
+        try:
+            async with asyncio.timeout(self._step_timeout_s):
+                await self._writer.drain()
+        except TimeoutError:
+            raise ConnectionError from None
+
+    def _listen(self) -> None:
+        """Always have an ear at the connection: who hangs up is noticed at once."""
+        self._line = asyncio.create_task(self._reader.readline(), name="control-job")
+        self._line.add_done_callback(self._unasked)
+
+    def _unasked(self, _line: "asyncio.Task[bytes]") -> None:
+        if not self._asking and self._operation is not None:
+            self._operation.cancel()
 
 
 class ControlClient:
@@ -180,7 +266,31 @@ class ControlClient:
 
     def call(self, verb: str, arguments: Mapping[str, Any]) -> Any:
         """The verb's result. Raises the `GatewayError` that the gateway answered, `StartError` if it didn't."""
-        request = orjson.dumps({"verb": verb, "arguments": arguments}) + b"\n"
+        return self._result(self._exchange({"verb": verb, "arguments": arguments}))
+
+    def run(
+        self,
+        verb: str,
+        arguments: Mapping[str, Any],
+        chunks: Iterable[list[Any]],
+        on_progress: Callable[[dict[str, Any]], None],
+    ) -> Any:
+        """The result of a job that is fed with `chunks`. Raises like `call`, and what `chunks` raises."""
+        feed = iter(chunks)
+        answer = self._exchange({"verb": verb, "arguments": arguments, "job": True})
+        while True:
+            match answer:
+                case {"more": _}:
+                    answer = self._exchange({"items": next(feed, [])})
+                case {"progress": dict(progress)}:
+                    on_progress(progress)
+                    answer = self._exchange(None)
+                case _:
+                    return self._result(answer)
+
+    def _exchange(self, document: Mapping[str, Any] | None) -> Any:
+        """Send `document`, unless it is None, and return the next line that comes."""
+        request = b"" if document is None else orjson.dumps(document) + b"\n"
         if len(request) > MAX_REQUEST_BYTES:
             raise OperationError(f"the request is too large: {len(request)} of {MAX_REQUEST_BYTES} bytes")
         try:
@@ -195,10 +305,12 @@ class ControlClient:
                 "the running gateway closed the connection without an answer",
                 hint="it may be stopping, or have too many operators at once; try again",
             )
-        response = orjson.loads(line)
-        if "error" in response:
-            raise error_from_json(response["error"])
-        return response["result"]
+        return orjson.loads(line)
+
+    def _result(self, answer: Any) -> Any:
+        if "error" in answer:
+            raise error_from_json(answer["error"])
+        return answer["result"]
 
     def close(self) -> None:
         self._reader.close()
@@ -214,6 +326,13 @@ class ControlClient:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _loaded(line: bytes) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
 
 
 def _error_line(error: GatewayError) -> bytes:

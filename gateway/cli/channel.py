@@ -9,7 +9,7 @@ Imports are inside the functions: every command imports this module, `gateway --
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.operations import Operations
     from gateway.settings import Settings
 
-__all__ = ["call", "call_all", "call_running", "offline_operations"]
+__all__ = ["call", "call_all", "call_pages", "call_running", "offline_operations", "run_job"]
 
 _BUSY_TIMEOUT_S: Final = 10.0
 """How long to wait for a gateway that is just starting or stopping, or for another offline command."""
@@ -57,6 +57,38 @@ def call_all(
     return found
 
 
+def call_pages(config: Path, verb: str, items: str, *, page: int, **arguments: Any) -> Iterator[list[Any]]:
+    """The pages of a verb that answers in pages, as they come: for what is too much to hold."""
+    after: str | None = None
+    while True:
+        answer = call(config, verb, after=after, limit=page, **arguments)
+        yield answer[items]
+        after = answer["next"]
+        if after is None:
+            return
+
+
+def run_job(
+    config: Path,
+    verb: str,
+    chunks: Iterable[list[Any]] = (),
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    **arguments: Any,
+) -> Any:
+    """The result of an operator's verb on many things, which it is fed by the chunk. Raises like `call`.
+
+    Ctrl-C ends it: what it has done by then stays.
+    """
+    from gateway.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config)
+    return _with_gateway_or_lock(
+        settings,
+        lambda client: client.run(verb, arguments, chunks, on_progress),
+        lambda: asyncio.run(_run_job_offline(settings, verb, arguments, chunks, on_progress)),
+    )
+
+
 def call_running(config: Path, verb: str, *, timeout_s: float, **arguments: Any) -> Any:
     """The result from the running gateway; `StartError` if there is none."""
     from gateway.api.control import ControlClient  # noqa: PLC0415
@@ -87,6 +119,19 @@ async def offline_operations(settings: "Settings") -> "AsyncIterator[Operations]
 async def _call_offline(settings: "Settings", verb: str, arguments: dict[str, Any]) -> Any:
     async with offline_operations(settings) as operations:
         return await operations.call(verb, arguments)
+
+
+async def _run_job_offline(
+    settings: "Settings",
+    verb: str,
+    arguments: dict[str, Any],
+    chunks: Iterable[list[Any]],
+    on_progress: Callable[[dict[str, Any]], None],
+) -> Any:
+    from gateway.operations.jobs import LocalJob  # noqa: PLC0415
+
+    async with offline_operations(settings) as operations:
+        return await operations.call(verb, arguments, LocalJob(chunks, on_progress))
 
 
 def _with_gateway_or_lock(

@@ -1,14 +1,23 @@
 """`gateway device …`: devices, from registration in advance to deletion, and their credentials."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from gateway.cli import device_files
 from gateway.cli.channel import call, call_all
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
+from gateway.cli.selection import (
+    GroupFilter,
+    ModelFilter,
+    PrefixFilter,
+    StatusFilter,
+    TagFilter,
+    TemplateFilter,
+    Unassociated,
+)
 
 __all__ = ["app"]
 
@@ -17,25 +26,16 @@ app = typer.Typer(help="Devices: what is registered, and what an operator decide
 DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
 
 
-class Status(StrEnum):
-    """A device's status."""
-
-    WAITING = "waiting"
-    REGISTERED = "registered"
-    PROVISIONED = "provisioned"
-    BLOCKED = "blocked"
-
-
 @app.command("list")
 def list_(
     *,
-    status: Annotated[Status | None, typer.Option(help="Only devices of this status.")] = None,
-    template: Annotated[str | None, typer.Option(help="Only devices of this device template.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only devices that announced this model id.")] = None,
-    group: Annotated[str | None, typer.Option(help="Only devices of this enrollment group.")] = None,
-    unassociated: Annotated[
-        bool, typer.Option("--unassociated", help="Only devices without a device template.")
-    ] = False,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many; default: all.")] = None,
     config: Config = CONFIG,
     as_json: Json = False,
@@ -51,6 +51,8 @@ def list_(
         model_id=model,
         group=group,
         unassociated=unassociated,
+        id_prefix=prefix,
+        tag=tag,
     )
     if as_json:
         print_json(devices)
@@ -83,15 +85,42 @@ def show(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) ->
 
 @app.command()
 def register(
+    *,
     device_id: DeviceId,
     name: Annotated[str | None, typer.Option(help="A name for people; default: the id.")] = None,
     template: Annotated[str | None, typer.Option(help="Assign this device template.")] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag, such as site=berlin; may be repeated.")
+    ] = None,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
     """Register a device before it first connects. It then needs no approval."""
-    device = call(config, "device.register", device_id=device_id, name=name, template_id=template)
+    device = call(
+        config, "device.register", device_id=device_id, name=name, template_id=template, tags=tag or []
+    )
     _print_change(device, "registered", as_json=as_json)
+
+
+@app.command()
+def update(
+    *,
+    device_id: DeviceId,
+    name: Annotated[str | None, typer.Option(help="Its new name.")] = None,
+    tag: Annotated[list[str] | None, typer.Option(help="Add this tag; may be repeated.")] = None,
+    untag: Annotated[list[str] | None, typer.Option(help="Take this tag away; may be repeated.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Change a device's name, or its tags."""
+    device = call(
+        config, "device.update", device_id=device_id, name=name, add_tags=tag or [], remove_tags=untag or []
+    )
+    _print_change(device, "updated", as_json=as_json)
+
+
+app.command("import")(device_files.import_)
+app.command("export")(device_files.export)
 
 
 @app.command()

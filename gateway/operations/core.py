@@ -11,6 +11,8 @@ from gateway.groups import Groups
 from gateway.operations.devices import DeviceOperations
 from gateway.operations.enrollments import EnrollmentOperations
 from gateway.operations.groups import GroupOperations
+from gateway.operations.imports import ImportOperations
+from gateway.operations.jobs import Job
 from gateway.operations.sessions import NullSessions, Sessions
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.verbs import Verb
@@ -51,6 +53,9 @@ class Operations:
             provisioning=settings.provisioning,
             clock=clock,
         )
+        self.imports = ImportOperations(
+            registry=registry, groups=groups, catalog=catalog, provisioning=settings.provisioning, clock=clock
+        )
         self.templates = TemplateOperations(registry=registry, catalog=catalog, clock=clock)
 
     async def status(self) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class Operations:
             "templates": len(self._catalog.list()),
         }
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
         """Carry out the verb of that name. Raises `OperationError` for arguments it does not take."""
         found = VERBS.get(verb)
         if found is None:
@@ -75,7 +80,7 @@ class Operations:
             raise NotFoundError(
                 f"there is no verb {verb[:80]!r}", hint=f"did you mean {close[0]}?" if close else ""
             )
-        return await found.run(self, arguments)
+        return await found.run(self, arguments, job)
 
 
 VERBS: Final[Mapping[str, Verb]] = {
@@ -95,6 +100,9 @@ VERBS: Final[Mapping[str, Verb]] = {
     "device.list": Verb("devices", DeviceOperations.list),
     "device.show": Verb("devices", DeviceOperations.show),
     "device.register": Verb("devices", DeviceOperations.register),
+    "device.update": Verb("devices", DeviceOperations.update),
+    "device.import": Verb("imports", ImportOperations.import_),
+    "device.export": Verb("imports", ImportOperations.export),
     "device.approve": Verb("devices", DeviceOperations.approve),
     "device.block": Verb("devices", DeviceOperations.block),
     "device.unblock": Verb("devices", DeviceOperations.unblock),

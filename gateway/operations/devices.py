@@ -4,7 +4,7 @@ A verb returns when its change is durable. What takes a device's right away (blo
 after that, so the device's next CONNECT already meets the new state.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
@@ -18,21 +18,36 @@ from gateway.log import get_logger
 from gateway.operations.attestation import keys_to_json
 from gateway.operations.documents import timestamp
 from gateway.operations.sessions import Sessions
-from gateway.operations.verbs import DeviceId, Dtmi, GroupName, Limit
-from gateway.registry.device import Device, Status, Verb, is_device_id, transition
+from gateway.operations.verbs import DeviceId, DeviceName, Dtmi, GroupName, Limit, Tag
+from gateway.registry.device import (
+    MAX_TAGS,
+    Device,
+    Status,
+    Verb,
+    is_device_id,
+    is_device_name,
+    is_tag,
+    transition,
+)
 from gateway.registry.registry import Registry
 from gateway.registry.store import DeviceQuery
 from gateway.session import CloseReason
 from gateway.settings import ProvisioningSettings
 
-__all__ = ["DEFAULT_SAS_GROUP", "DeviceOperations", "check_device_id"]
+__all__ = [
+    "DEFAULT_SAS_GROUP",
+    "DeviceOperations",
+    "check_device_id",
+    "check_name",
+    "check_tags",
+    "sas_group",
+]
 
 log = get_logger()
 
 DEFAULT_SAS_GROUP: Final = "SAS-IoT-Devices"
 """The group that `gateway init` makes for devices with keys."""
-DeviceName = Annotated[str, Field(min_length=1, max_length=148)]
-"""IoT Central's longest device name."""
+Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 
 
 class DeviceOperations:
@@ -65,11 +80,14 @@ class DeviceOperations:
         model_id: Dtmi | None = None,
         group: GroupName | None = None,
         unassociated: bool = False,
+        id_prefix: DeviceId | None = None,
+        tag: Tag | None = None,
     ) -> dict[str, Any]:
         """List devices by id, a page at a time: `next` is the `after` of the next page, or null."""
         query = DeviceQuery(
-            status=status, template_id=template_id, model_id=model_id, group=group, unassociated=unassociated
-        )
+            status=status, template_id=template_id, model_id=model_id, group=group, unassociated=unassociated,
+            id_prefix=id_prefix, tag=tag,
+        )  # fmt: skip
         devices = await self._registry.list_devices(query, after=after, limit=limit)
         return {
             "devices": [self._to_json(device) for device in devices],
@@ -81,15 +99,22 @@ class DeviceOperations:
         return self._to_json(await self._get(device_id))
 
     async def register(
-        self, *, device_id: DeviceId, name: DeviceName | None = None, template_id: Dtmi | None = None
+        self,
+        *,
+        device_id: DeviceId,
+        name: DeviceName | None = None,
+        template_id: Dtmi | None = None,
+        tags: Tags = [],  # noqa: B006 - the default of an argument model, which copies it
     ) -> dict[str, Any]:
         """Register a device before it first connects. An operator added it, so it needs no approval."""
         check_device_id(device_id, extended=self._extended_ids)
+        check_name(name)
         if template_id is not None:
             self._refuse_unknown_template(template_id)
         new = Device.new(
             device_id,
             name=name,
+            tags=check_tags(tags),
             status=Status.REGISTERED,
             template_id=template_id,
             template_assigned_by="operator" if template_id is not None else None,
@@ -101,6 +126,29 @@ class DeviceOperations:
                 f"the device {device_id} exists already", hint=f"see `gateway device show {device_id}`"
             )
         log.info("device.changed", device_id=device_id, change="registered", status=device.status)
+        return self._to_json(device)
+
+    async def update(
+        self,
+        *,
+        device_id: DeviceId,
+        name: DeviceName | None = None,
+        add_tags: Tags = [],  # noqa: B006
+        remove_tags: Tags = [],  # noqa: B006
+    ) -> dict[str, Any]:
+        """Change a device's name, or its tags."""
+        check_name(name)
+        added, removed = check_tags(add_tags), frozenset(remove_tags)
+        now = self._clock()
+
+        def updated(device: Device) -> Device:
+            tags = check_tags([*(tag for tag in device.tags if tag not in removed), *added])
+            if tags == device.tags and name in (None, device.name):
+                return device
+            return device.replace(now=now, tags=tags, name=name or device.name)
+
+        device = await self._registry.amend(device_id, updated)
+        log.info("device.changed", device_id=device_id, change="updated", status=device.status)
         return self._to_json(device)
 
     async def approve(self, *, device_id: DeviceId) -> dict[str, Any]:
@@ -140,7 +188,7 @@ class DeviceOperations:
     async def compute_key(self, *, device_id: DeviceId, group: GroupName | None = None) -> dict[str, Any]:
         """The keys that a device of a SAS group has. The device need not be registered."""
         check_device_id(device_id, extended=self._extended_ids)
-        found, keys = self._sas_group(group)
+        found, keys = sas_group(self._groups, group)
         derived = SymmetricKeys(
             primary=derive_device_key(keys.primary, device_id),
             secondary=derive_device_key(keys.secondary, device_id),
@@ -165,29 +213,13 @@ class DeviceOperations:
                 f"there is no device template {template_id}", hint="publish it: gateway template import FILE"
             )
 
-    def _sas_group(self, name: str | None) -> tuple[EnrollmentGroup, SymmetricKeys]:
-        """The named group; without a name the default one, else the first that has symmetric keys."""
-        if name is not None:
-            group = self._groups.get(name)
-            if group is None:
-                raise NotFoundError(f"there is no enrollment group {name}", hint="see `gateway group list`")
-            if not isinstance(group.attestation, SymmetricKeys):
-                raise OperationError(f"the enrollment group {name} has certificates, not keys")
-            return group, group.attestation
-        groups = sorted(self._groups.list(), key=lambda group: group.id != DEFAULT_SAS_GROUP)
-        for group in groups:
-            if isinstance(group.attestation, SymmetricKeys):
-                return group, group.attestation
-        raise NotFoundError(
-            "no enrollment group has symmetric keys", hint="make one: gateway group create NAME --type sas"
-        )
-
     def _to_json(self, device: Device) -> dict[str, Any]:
         return {
             "id": device.id,
             "name": device.name,
             "status": device.status.value,
             "template": device.template_id,
+            "tags": list(device.tags),
             "modelId": device.model_id,
             "enrollmentGroup": device.enrollment_group,
             "provisioned": device.provisioned,
@@ -197,6 +229,42 @@ class DeviceOperations:
             "updatedAt": timestamp(device.updated_at),
             "assignedAt": timestamp(device.assigned_at),
         }
+
+
+def sas_group(groups: Groups, name: str | None) -> tuple[EnrollmentGroup, SymmetricKeys]:
+    """The named group; without a name the default one, else the first that has symmetric keys. Raises `GatewayError`."""
+    if name is not None:
+        group = groups.get(name)
+        if group is None:
+            raise NotFoundError(f"there is no enrollment group {name}", hint="see `gateway group list`")
+        if not isinstance(group.attestation, SymmetricKeys):
+            raise OperationError(f"the enrollment group {name} has certificates, not keys")
+        return group, group.attestation
+    for group in sorted(groups.list(), key=lambda group: group.id != DEFAULT_SAS_GROUP):
+        if isinstance(group.attestation, SymmetricKeys):
+            return group, group.attestation
+    raise NotFoundError(
+        "no enrollment group has symmetric keys", hint="make one: gateway group create NAME --type sas"
+    )
+
+
+def check_name(name: str | None) -> None:
+    """Raise `OperationError` for what can't be a device's name."""
+    if name is not None and not is_device_name(name):
+        raise OperationError(f"{name!r} can't be a device's name", hint="one line of at most 148 characters")
+
+
+def check_tags(tags: Iterable[str]) -> tuple[str, ...]:
+    """The tags as a device has them: sorted, each once. Raises `OperationError`."""
+    kept = tuple(sorted(set(tags)))
+    for tag in kept:
+        if not is_tag(tag):
+            raise OperationError(
+                f"{tag!r} is not a tag", hint="use letters, digits and ._:=/@+-, at most 64 of them"
+            )
+    if len(kept) > MAX_TAGS:
+        raise OperationError(f"a device has at most {MAX_TAGS} tags")
+    return kept
 
 
 def check_device_id(device_id: str, *, extended: bool) -> None:

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Final, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from gateway.errors import OperationError
+from gateway.operations.jobs import Job, LocalJob
 
-__all__ = ["DeviceId", "Dtmi", "GroupName", "Limit", "Pem", "Verb"]
+__all__ = ["DeviceId", "DeviceName", "Dtmi", "GroupName", "Limit", "Pem", "Tag", "Verb"]
 
 # What arguments are made of. The rooms check what they mean; these bounds keep nonsense out of them.
 DeviceId = Annotated[str, Field(min_length=1, max_length=128)]
@@ -20,6 +21,9 @@ GroupName = Annotated[str, Field(min_length=1, max_length=255)]
 Dtmi = Annotated[str, Field(min_length=1, max_length=2048)]
 Pem = Annotated[str, Field(max_length=64 * 1024)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
+DeviceName = Annotated[str, Field(min_length=1, max_length=148)]
+"""IoT Central's longest device name."""
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class Verb:
@@ -28,17 +32,24 @@ class Verb:
     def __init__(self, noun: str | None, method: Callable[..., Awaitable[dict[str, Any]]]) -> None:
         self.summary: Final = inspect.getdoc(method) or ""
         self.arguments: Final = _model_of(method)
+        self.is_job: Final = "job" in inspect.signature(method).parameters
+        """Whether it works through many things, and tells how far it is: `gateway.operations.jobs`."""
         self._noun = noun
         self._method = method
 
-    async def run(self, operations: object, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def run(
+        self, operations: object, arguments: Mapping[str, Any], job: Job | None = None
+    ) -> dict[str, Any]:
         """Check `arguments` and call the method. Raises `OperationError` if they are not what it takes."""
+        if job is not None and not self.is_job:
+            raise OperationError("this verb is not a job", hint="ask for it without `job`")
         try:
             checked = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise OperationError(_first_line(error)) from None
         target = operations if self._noun is None else getattr(operations, self._noun)
-        return await self._method(target, **checked.model_dump())
+        first = (target, job or LocalJob()) if self.is_job else (target,)
+        return await self._method(*first, **checked.model_dump())
 
 
 def _model_of(method: Callable[..., Any]) -> type[BaseModel]:
@@ -46,7 +57,7 @@ def _model_of(method: Callable[..., Any]) -> type[BaseModel]:
     fields: dict[str, Any] = {
         name: (hints[name], ... if parameter.default is parameter.empty else parameter.default)
         for name, parameter in inspect.signature(method).parameters.items()
-        if name != "self"
+        if name not in {"self", "job"}
     }
     # `hide_input_in_errors`: an argument may be a key. Strict: JSON has types, so none is guessed.
     config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, frozen=True)

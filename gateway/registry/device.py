@@ -17,10 +17,24 @@ from typing import Any, Final, Literal
 
 from gateway.errors import ConflictError
 
-__all__ = ["TRANSITIONS", "Device", "Status", "Verb", "is_device_id", "transition"]
+__all__ = [
+    "MAX_TAGS",
+    "TRANSITIONS",
+    "Device",
+    "Status",
+    "Verb",
+    "is_device_id",
+    "is_device_name",
+    "is_tag",
+    "transition",
+]
 
 _CENTRAL_ID: Final = re.compile(r"[A-Za-z0-9-]{1,128}")
 _DPS_ID: Final = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
+_TAG: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:=/@+-]{0,63}")
+_MAX_NAME: Final = 148
+"""IoT Central's longest device name."""
+MAX_TAGS: Final = 32
 
 
 class Status(StrEnum):
@@ -57,6 +71,8 @@ class Device:
     model_id: str | None = None
     model_announced_by: Literal["dps", "hub"] | None = None
     enrollment_group: str | None = None
+    tags: tuple[str, ...] = ()
+    """An operator's labels, sorted, each once."""
     created_at: float
     updated_at: float
     assigned_at: float | None = None
@@ -107,3 +123,13 @@ _PAST: Final[dict[Verb, str]] = {
 def is_device_id(text: str, *, extended: bool = False) -> bool:
     """IoT Central's rule: letters, digits and `-`, at most 128. `extended` is DPS's: also `.`, `_` and `:` inside."""
     return (_DPS_ID if extended else _CENTRAL_ID).fullmatch(text) is not None
+
+
+def is_device_name(text: str) -> bool:
+    """One line of text that prints, of at most 148 characters."""
+    return 0 < len(text) <= _MAX_NAME and text.isprintable() and not text.isspace()
+
+
+def is_tag(text: str) -> bool:
+    """A label such as `berlin` or `site=berlin/hall-3`: no spaces, at most 64 characters, so that many fit on one line."""
+    return _TAG.fullmatch(text) is not None

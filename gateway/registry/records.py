@@ -29,6 +29,7 @@ __all__ = [
     "group_to_row",
     "individual_from_row",
     "individual_to_row",
+    "tags_to_text",
 ]
 
 Attestation = SymmetricKeys | SigningCertificates | ThumbprintPair
@@ -38,7 +39,14 @@ _DEVICE_FIELDS = tuple(Device.__dataclass_fields__)
 
 
 def device_to_row(device: Device) -> dict[str, Any]:
-    return {name: getattr(device, name) for name in _DEVICE_FIELDS}
+    row = {name: getattr(device, name) for name in _DEVICE_FIELDS}
+    row["tags"] = tags_to_text(device.tags)
+    return row
+
+
+def tags_to_text(tags: tuple[str, ...]) -> str:
+    """` a b `: the space around each makes a whole tag findable by one `LIKE`."""
+    return f" {' '.join(tags)} " if tags else ""
 
 
 def device_from_row(row: Row[Any]) -> Device:
@@ -85,6 +93,7 @@ def _device(values: dict[str, Any]) -> Device:
     values["status"] = Status(values["status"])
     if values["status_before_block"] is not None:
         values["status_before_block"] = Status(values["status_before_block"])
+    values["tags"] = tuple(values["tags"].split())
     return Device(**values)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.log import get_logger
 from gateway.registry.device import Device
-from gateway.registry.store import Batch, Change, Deletion, Store
+from gateway.registry.store import Batch, Change, Deletion, Store, Together, TwinRecord
 
 __all__ = ["Registrar", "Settled"]
 
@@ -33,8 +33,12 @@ class _Waiting:
     settled: Settled
 
     @property
-    def device_id(self) -> str:
-        return self.change.id if isinstance(self.change, Device) else self.change.device_id
+    def device_ids(self) -> tuple[str, ...]:
+        match self.change:
+            case Device(id=device_id) | Deletion(device_id) | TwinRecord(device_id=device_id):
+                return (device_id,)
+            case Together(devices):
+                return tuple(device.id for device in devices)
 
 
 class Registrar:
@@ -110,9 +114,9 @@ class Registrar:
     def _fail(self, batch: list[_Waiting], error: StoreError) -> None:
         if not batch:
             return
-        failed = {waiting.device_id for waiting in batch}
-        built_on_them = [waiting for waiting in self._waiting if waiting.device_id in failed]
-        self._waiting = [waiting for waiting in self._waiting if waiting.device_id not in failed]
+        failed = {device_id for waiting in batch for device_id in waiting.device_ids}
+        built_on_them = [waiting for waiting in self._waiting if not failed.isdisjoint(waiting.device_ids)]
+        self._waiting = [waiting for waiting in self._waiting if failed.isdisjoint(waiting.device_ids)]
         log.error("store.failed", error=str(error), hint=error.hint, changes=len(batch) + len(built_on_them))
         for waiting in (*batch, *built_on_them):
             waiting.settled(error)

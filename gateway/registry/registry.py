@@ -6,7 +6,7 @@ the one before it left, be that committed or not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,13 +16,14 @@ from gateway.registry.cache import LruCache
 from gateway.registry.device import Device
 from gateway.registry.loader import BatchLoader
 from gateway.registry.registrar import Registrar
-from gateway.registry.store import Deletion, DeviceEntry, DeviceQuery, Store
+from gateway.registry.store import Deletion, DeviceEntry, DeviceQuery, Store, Together
 from gateway.settings import RegistrySettings
 
 __all__ = ["DeviceEntry", "Registry"]
 
 _DEVICES_PER_STRANGER: Final = 10
 _MIN_STRANGERS: Final = 1000  # more than one look-up brings
+_LOOKED_UP_TOGETHER: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,66 @@ class Registry:
         changed = change(latest)
         return latest if changed is latest else await self._submit(changed)
 
+    async def change(self, device_id: str, change: Callable[[Device | None], Device]) -> Device:
+        """Like `amend`, for a device that may not be there yet: `change` then gets None, and makes it."""
+        await self._bring_to_memory(device_id)
+        latest = self._newest(device_id)
+        changed = change(latest)
+        return latest if latest is not None and changed is latest else await self._submit(changed)
+
+    async def change_together(self, changes: Mapping[str, Callable[[Device | None], Device]]) -> int:
+        """Apply every change, or none, in one commit. How many devices it wrote.
+
+        What one `change` raises ends it, and nothing is written; so does `StoreError`. Whoever else wants to change one
+        of these devices waits until it is settled.
+        """
+        hold = _Pending(None, [])
+        changed: dict[str, Device] = {}
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def settled(error: StoreError | None) -> None:
+            self._release(hold, changed)
+            _settle(durable, error)
+
+        try:
+            await self._hold(changes, hold, changed)
+            if not changed:
+                return 0
+            self.registrar.submit(Together(tuple(changed.values())), settled)
+        except BaseException:
+            self._release(hold, changed)
+            raise
+        await durable
+        return len(changed)
+
+    async def _hold(
+        self,
+        changes: Mapping[str, Callable[[Device | None], Device]],
+        hold: _Pending,
+        changed: dict[str, Device],
+    ) -> None:
+        """Work out every change, and keep others away from its device meanwhile."""
+        device_ids = list(changes)
+        for start in range(0, len(device_ids), _LOOKED_UP_TOGETHER):
+            some = device_ids[start : start + _LOOKED_UP_TOGETHER]
+            await asyncio.gather(*map(self._bring_to_memory, some))
+            for device_id in some:
+                await self._bring_to_memory(device_id)
+                latest = self._newest(device_id)
+                device = changes[device_id](latest)
+                if device is not latest:
+                    self._pending[device_id] = hold
+                    changed[device_id] = device
+
+    def _release(self, hold: _Pending, changed: Mapping[str, Device]) -> None:
+        """Let the others go on. The devices don't go into memory: of so many, few may ever come."""
+        for device_id in changed:
+            if self._pending.get(device_id) is hold:
+                del self._pending[device_id]
+            self._forget(device_id)
+        for waiter in hold.waiters:
+            _settle(waiter, None)
+
     async def delete(self, device_id: str) -> None:
         """Forget a device and its twin; its individual enrollment stays. Raises `StoreError`.
 
@@ -131,12 +192,7 @@ class Registry:
             else:
                 self._forget(device_id)
             for waiter in pending.waiters:
-                if waiter.done():
-                    continue
-                if error is None:
-                    waiter.set_result(None)
-                else:
-                    waiter.set_exception(error)
+                _settle(waiter, error)
 
         self.registrar.submit(device if device is not None else Deletion(device_id), settled)
         self._pending[device_id] = pending
@@ -172,9 +228,14 @@ class Registry:
         """A page of devices, by id."""
         return await self._store.list_devices(query, after=after, limit=limit)
 
-    async def counts(self) -> dict[str, int]:
-        """Devices by status."""
-        return await self._store.count_devices()
+    async def counts(self, query: DeviceQuery | None = None) -> dict[str, int]:
+        """Devices by status: all, or those that `query` means."""
+        return await self._store.count_devices(query)
+
+    async def individuals_of(self, device_ids: Sequence[str]) -> dict[str, IndividualEnrollment]:
+        """The individual enrollments of those that have one. At most 500 at a time."""
+        entries = await self._store.load_entries(device_ids)
+        return {id_: entry.individual for id_, entry in entries.items() if entry.individual is not None}
 
     async def list_individuals(
         self, *, after: str | None = None, limit: int = 100
@@ -195,6 +256,15 @@ class Registry:
             await write
         finally:  # a write that failed, or whose operator went away, may be in the store all the same
             self._forget(registration_id)
+
+
+def _settle(future: "asyncio.Future[None]", error: StoreError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def _join(pending: _Pending) -> "asyncio.Future[None]":

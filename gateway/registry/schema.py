@@ -18,6 +18,7 @@ devices = Table(
     Column("model_id", String(2048)),
     Column("model_announced_by", String(8)),
     Column("enrollment_group", String(255)),
+    Column("tags", Text, nullable=False, server_default=""),
     Column("created_at", Float, nullable=False),
     Column("updated_at", Float, nullable=False),
     Column("assigned_at", Float),

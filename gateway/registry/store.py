@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Executable, Table, bindparam, delete, event, func, select
+from sqlalchemy import ColumnElement, Executable, Table, bindparam, delete, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
@@ -30,6 +30,7 @@ from gateway.registry.records import (
     group_to_row,
     individual_from_row,
     individual_to_row,
+    tags_to_text,
 )
 from gateway.registry.sqlite import file_of, is_sqlite, make_private, tune
 
@@ -42,10 +43,13 @@ __all__ = [
     "SqlStore",
     "Store",
     "TemplateRecord",
+    "Together",
     "TwinRecord",
 ]
 
 _CORRUPT: Final = ("file is not a database", "malformed", "unsupported file format")
+_ROWS_AT_A_TIME: Final = 500
+"""Of one transaction: the event loop gets its turn between them."""
 _DELETE_DEVICE: Final = delete(schema.devices).where(schema.devices.c.id == bindparam("gone"))
 _DELETE_TWIN: Final = delete(schema.twins).where(schema.twins.c.device_id == bindparam("gone"))
 
@@ -89,7 +93,14 @@ class Deletion:
     device_id: str
 
 
-Change = Device | TwinRecord | Deletion
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Devices that one transaction writes: all of them, or none."""
+
+    devices: tuple[Device, ...]
+
+
+Change = Device | TwinRecord | Deletion | Together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +119,8 @@ class Batch:
             match change:
                 case Device():
                     batch.devices[change.id] = change
+                case Together(devices):
+                    batch.devices.update((device.id, device) for device in devices)
                 case TwinRecord():
                     batch.twins[change.device_id] = change
                 case Deletion(device_id):
@@ -126,6 +139,9 @@ class DeviceQuery:
     model_id: str | None = None
     group: str | None = None
     unassociated: bool = False
+    id_prefix: str | None = None
+    tag: str | None = None
+    """Upper and lower case count as the same."""
 
 
 class Store(Protocol):
@@ -137,7 +153,7 @@ class Store(Protocol):
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]: ...
     async def commit(self, batch: Batch) -> None: ...
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]: ...
-    async def count_devices(self) -> dict[str, int]: ...
+    async def count_devices(self, query: DeviceQuery | None = None) -> dict[str, int]: ...
     async def load_groups(self) -> list[EnrollmentGroup]: ...
     async def save_group(self, group: EnrollmentGroup) -> None: ...
     async def delete_group(self, group_id: str) -> None: ...
@@ -146,6 +162,7 @@ class Store(Protocol):
     async def delete_individual(self, registration_id: str) -> None: ...
     async def load_templates(self) -> list[TemplateRecord]: ...
     async def save_template(self, template: TemplateRecord) -> None: ...
+    async def delete_template(self, template_id: str) -> None: ...
 
 
 class SqlStore:
@@ -211,8 +228,10 @@ class SqlStore:
                 )
                 await connection.execute(_DELETE_TWIN, [{"gone": device_id} for device_id in batch.deletions])
             if batch.devices:
-                rows = [device_to_row(device) for device in batch.devices.values()]
-                await self._put(connection, schema.devices, rows)
+                devices = list(batch.devices.values())
+                for start in range(0, len(devices), _ROWS_AT_A_TIME):
+                    rows = [device_to_row(device) for device in devices[start : start + _ROWS_AT_A_TIME]]
+                    await self._put(connection, schema.devices, rows)
             if batch.twins:
                 rows = [_to_row(twin) for twin in batch.twins.values()]
                 await self._put(connection, schema.twins, rows)
@@ -220,25 +239,18 @@ class SqlStore:
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]:
         """A page of devices, by id."""
         columns = schema.devices.c
-        statement = select(schema.devices).order_by(columns.id).limit(limit)
+        statement = select(schema.devices).where(*_conditions(query)).order_by(columns.id).limit(limit)
         if after is not None:
             statement = statement.where(columns.id > after)
-        for column, value in (
-            (columns.status, query.status), (columns.template_id, query.template_id),
-            (columns.model_id, query.model_id), (columns.enrollment_group, query.group),
-        ):  # fmt: skip
-            if value is not None:
-                statement = statement.where(column == value)
-        if query.unassociated:
-            statement = statement.where(columns.template_id.is_(None))
         async with self._reading() as connection:
             return [device_from_row(row) for row in await connection.execute(statement)]
 
-    async def count_devices(self) -> dict[str, int]:
+    async def count_devices(self, query: DeviceQuery | None = None) -> dict[str, int]:
         """Devices by status."""
         column = schema.devices.c.status
+        statement = select(column, func.count()).where(*_conditions(query or DeviceQuery())).group_by(column)
         async with self._reading() as connection:
-            found = await connection.execute(select(column, func.count()).group_by(column))
+            found = await connection.execute(statement)
             return {row[0]: row[1] for row in found}
 
     async def load_groups(self) -> list[EnrollmentGroup]:
@@ -280,6 +292,10 @@ class SqlStore:
     async def save_template(self, template: TemplateRecord) -> None:
         async with self._writing() as connection:
             await self._put(connection, schema.templates, [_to_row(template)])
+
+    async def delete_template(self, template_id: str) -> None:
+        async with self._writing() as connection:
+            await connection.execute(delete(schema.templates).where(schema.templates.c.id == template_id))
 
     # Below: connections, upserts, errors
 
@@ -330,6 +346,25 @@ def _make_engine(given_url: str) -> AsyncEngine:
     if is_sqlite(url):
         event.listen(engine.sync_engine, "connect", tune)
     return engine
+
+
+def _conditions(query: DeviceQuery) -> list[ColumnElement[bool]]:
+    columns = schema.devices.c
+    conditions: list[ColumnElement[bool]] = [
+        column == value
+        for column, value in (
+            (columns.status, query.status), (columns.template_id, query.template_id),
+            (columns.model_id, query.model_id), (columns.enrollment_group, query.group),
+        )
+        if value is not None
+    ]  # fmt: skip
+    if query.unassociated:
+        conditions.append(columns.template_id.is_(None))
+    if query.id_prefix is not None:
+        conditions.append(func.substr(columns.id, 1, len(query.id_prefix)) == query.id_prefix)
+    if query.tag is not None:
+        conditions.append(columns.tags.icontains(tags_to_text((query.tag,)), autoescape=True))
+    return conditions
 
 
 @cache

@@ -165,6 +165,7 @@ class TelemetryRouter:
             return None
         known = self._validators.get(template_id)
         if known is not None and known[0] is template:
+            self._validators.move_to_end(template_id)
             return known[1]
         validator = Validator(template, max_issues=self._settings.max_issues)
         self._validators[template_id] = (template, validator)

@@ -94,20 +94,12 @@ class MemoryStore:
             raise self.load_failures.pop(0)
 
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]:
-        def wanted(device: Device) -> bool:
-            return (
-                (after is None or device.id > after)
-                and query.status in (None, device.status)
-                and query.template_id in (None, device.template_id)
-                and query.model_id in (None, device.model_id)
-                and query.group in (None, device.enrollment_group)
-                and not (query.unassociated and device.template_id is not None)
-            )
+        found = (self.devices[id_] for id_ in sorted(self.devices) if after is None or id_ > after)
+        return [device for device in found if _is_wanted(device, query)][:limit]
 
-        return [self.devices[id_] for id_ in sorted(self.devices) if wanted(self.devices[id_])][:limit]
-
-    async def count_devices(self) -> dict[str, int]:
-        statuses = [device.status.value for device in self.devices.values()]
+    async def count_devices(self, query: DeviceQuery | None = None) -> dict[str, int]:
+        query = query or DeviceQuery()
+        statuses = [device.status.value for device in self.devices.values() if _is_wanted(device, query)]
         return {status: statuses.count(status) for status in statuses}
 
     async def load_groups(self) -> list[EnrollmentGroup]:
@@ -135,3 +127,18 @@ class MemoryStore:
 
     async def save_template(self, template: TemplateRecord) -> None:
         self.templates[template.id] = template
+
+    async def delete_template(self, template_id: str) -> None:
+        self.templates.pop(template_id, None)
+
+
+def _is_wanted(device: Device, query: DeviceQuery) -> bool:
+    return (
+        query.status in (None, device.status)
+        and query.template_id in (None, device.template_id)
+        and query.model_id in (None, device.model_id)
+        and query.group in (None, device.enrollment_group)
+        and not (query.unassociated and device.template_id is not None)
+        and device.id.startswith(query.id_prefix or "")
+        and (query.tag is None or query.tag.lower() in map(str.lower, device.tags))
+    )

@@ -84,6 +84,50 @@ async def test_importing_a_template_again_replaces_it(bench: Bench) -> None:
     assert restarted.list() == (replacement,)
 
 
+async def test_a_template_that_is_published_again_keeps_the_time_it_was_created(bench: Bench) -> None:
+    await bench.catalog.publish(template())
+    bench.now += 10
+    await bench.catalog.publish(template(telemetry("new")))
+    restarted = bench.restarted()
+    await restarted.load()
+    bench.now += 10
+    await restarted.publish(template())
+    [record] = await bench.store.load_templates()
+    assert (record.created_at, record.updated_at) == (1_000_000.0, 1_000_020.0)
+
+
+async def test_a_template_that_nobody_uses_is_deleted_for_good(bench: Bench) -> None:
+    async def unused() -> bool:
+        assert bench.catalog.get(ID) is None  # so that nobody begins to use it meanwhile
+        return False
+
+    await bench.catalog.publish(template())
+    assert await bench.catalog.withdraw(ID, unless=unused)
+    assert bench.catalog.list() == ()
+    assert await bench.store.load_templates() == []
+
+
+async def test_a_template_that_is_in_use_or_can_not_be_deleted_stays_in_force(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def used() -> bool:
+        return True
+
+    async def unused() -> bool:
+        return False
+
+    async def down(_: str) -> None:
+        raise StoreUnavailable("the disk is full")
+
+    published = template()
+    await bench.catalog.publish(published)
+    assert not await bench.catalog.withdraw(ID, unless=used)
+    monkeypatch.setattr(bench.store, "delete_template", down)
+    with pytest.raises(StoreUnavailable):
+        await bench.catalog.withdraw(ID, unless=unused)
+    assert bench.catalog.get(ID) is published
+
+
 async def test_a_template_that_can_not_be_stored_is_not_in_force(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway import pki
-from gateway.catalog import TemplateCatalog
 from gateway.errors import ConflictError, GatewayError, NotFoundError, OperationError, TemplateError
-from gateway.groups import Groups
-from gateway.operations import VERBS, NullSessions, OpenSession, Operations
-from gateway.registry.device import Device, Status
-from gateway.registry.registry import Registry
-from gateway.registry.store import SqlStore
+from gateway.operations import VERBS, NullSessions
+from gateway.registry.device import Status
 from gateway.session import CloseReason
-from gateway.settings import Settings, parse_settings
+from tests.support.bench import NOW, Bench, open_bench
 
-NOW = 1_800_000_000.0
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
 THERMOSTAT = {
     "@context": "dtmi:dtdl:context;2",
@@ -42,72 +36,6 @@ CONTROLLER = {
 }
 
 
-@dataclass
-class LiveSession:
-    device_id: str
-    enrollment_group: str | None
-    closed: CloseReason | None = None
-
-
-class FakeSessions:
-    """Sessions that remember why they were closed."""
-
-    def __init__(self) -> None:
-        self.live: list[LiveSession] = []
-
-    @property
-    def count(self) -> int:
-        return len([session for session in self.live if session.closed is None])
-
-    def open(self, device_id: str, group: str | None = None) -> LiveSession:
-        session = LiveSession(device_id, group)
-        self.live.append(session)
-        return session
-
-    def is_connected(self, device_id: str) -> bool:
-        return any(session.device_id == device_id and session.closed is None for session in self.live)
-
-    def close_device(self, device_id: str, reason: CloseReason) -> int:
-        return self._close([session for session in self.live if session.device_id == device_id], reason)
-
-    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:
-        return self._close([session for session in self.live if matches(session)], reason)
-
-    def _close(self, found: list[LiveSession], reason: CloseReason) -> int:
-        for session in found:
-            session.closed = reason
-        return len(found)
-
-
-@dataclass
-class Bench:
-    operations: Operations
-    registry: Registry
-    groups: Groups
-    sessions: FakeSessions
-
-    async def call(self, verb: str, **arguments: Any) -> Any:
-        result = await self.operations.call(verb, arguments)
-        json.dumps(result)  # whatever a verb returns can go over the wire
-        return result
-
-    async def device(self, device_id: str, **facts: Any) -> Device:
-        facts.setdefault("status", Status.PROVISIONED)
-        return await self.registry.register(Device.new(device_id, now=NOW, **facts))
-
-
-def settings_in(directory: Path, **more: Any) -> Settings:
-    return parse_settings(
-        {
-            "hosts": ["localhost"],
-            "id_scope": "0ne00TEST",
-            "state_dir": str(directory),
-            "devices": {"certificate_file": "server.crt", "key_file": "server.key"},
-            **more,
-        }
-    )
-
-
 @pytest.fixture
 def more_settings() -> dict[str, Any]:
     return {}
@@ -115,25 +43,8 @@ def more_settings() -> dict[str, Any]:
 
 @pytest.fixture
 async def bench(tmp_path: Path, more_settings: dict[str, Any]) -> AsyncIterator[Bench]:
-    settings = settings_in(tmp_path, **more_settings)
-    store = SqlStore(settings.store_url)
-    await store.open()
-    registry = Registry(store, settings.registry)
-    groups = Groups(store, leaf_cache_size=100)
-    catalog = TemplateCatalog(store, settings.model_repository, clock=lambda: NOW)
-    sessions = FakeSessions()
-    await registry.start()
-    operations = Operations(
-        registry=registry,
-        groups=groups,
-        catalog=catalog,
-        sessions=sessions,
-        settings=settings,
-        clock=lambda: NOW,
-    )
-    yield Bench(operations, registry, groups, sessions)
-    await registry.stop()
-    await store.close()
+    async with open_bench(tmp_path, **more_settings) as opened:
+        yield opened
 
 
 # The table of verbs
@@ -364,7 +275,7 @@ async def test_an_unknown_enrollment_is_not_found(bench: Bench, verb: str) -> No
 
 async def test_a_device_registered_in_advance_needs_no_approval(bench: Bench) -> None:
     assert await bench.call("device.register", device_id="a", name="The mill") == {
-        "id": "a", "name": "The mill", "status": "registered", "template": None, "modelId": None,
+        "id": "a", "name": "The mill", "status": "registered", "template": None, "tags": [], "modelId": None,
         "enrollmentGroup": None, "provisioned": False, "enabled": True, "connected": False,
         "createdAt": "2027-01-15T08:00:00.000Z", "updatedAt": "2027-01-15T08:00:00.000Z", "assignedAt": None,
     }  # fmt: skip

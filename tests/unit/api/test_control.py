@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import stat
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from gateway.api import control
 from gateway.api.control import ControlClient, ControlServer
 from gateway.errors import ConflictError, NotFoundError, OperationError, StartError, StoreUnavailable
+from gateway.operations.jobs import Job
 
 
 class EchoOperations:
@@ -23,13 +24,32 @@ class EchoOperations:
         self.hold = asyncio.Event()
         self.hold.set()
         self.called = asyncio.Event()
+        self.cancelled = asyncio.Event()
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> Any:
+        if job is not None:
+            return await self.sum(job)
         self.called.set()
         await self.hold.wait()
         if self.failure is not None:
             raise self.failure
         return {"verb": verb, "arguments": dict(arguments)}
+
+    async def sum(self, job: Job) -> Any:
+        """A job: add up what comes."""
+        total = 0
+        try:
+            async for chunk in job.chunks():
+                total += sum(chunk)
+                await job.report({"total": total})
+            self.called.set()
+            await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
+        if self.failure is not None:
+            raise self.failure
+        return {"total": total}
 
 
 @pytest.fixture
@@ -249,3 +269,92 @@ async def test_a_deep_state_directory_is_no_obstacle(tmp_path: Path, operations:
     assert await call(deep / "control.sock", "status")
     await server.stop()
     assert not (deep / "control.sock").exists()
+
+
+# Jobs
+
+
+async def run(path: Path, chunks: Iterable[list[Any]]) -> tuple[Any, list[Any]]:
+    reports: list[Any] = []
+
+    def blocking() -> Any:
+        client = ControlClient.connect(path)
+        assert client is not None
+        with client:
+            return client.run("sum", {}, chunks, reports.append)
+
+    return await asyncio.to_thread(blocking), reports
+
+
+async def test_a_job_is_fed_by_the_chunk_and_tells_how_far_it_is(path: Path) -> None:
+    result, reports = await run(path, ([number] * 3 for number in range(100)))
+    assert result == {"total": 14850}
+    assert [report["total"] for report in reports[:3]] == [0, 3, 9]
+    assert len(reports) == 100
+    assert await run(path, []) == ({"total": 0}, [])
+
+
+async def test_a_connection_serves_after_a_job_as_before(path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"verb":"sum","job":true}\n')
+    assert await reader.readline() == b'{"more":true}\n'
+    writer.write(b'{"items":[]}\n')
+    assert await reader.readline() == b'{"result":{"total":0}}\n'
+    writer.write(b'{"verb":"status"}\n')
+    assert orjson.loads(await reader.readline())["result"]["verb"] == "status"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_jobs_error_arrives_as_it_was_raised(path: Path, operations: EchoOperations) -> None:
+    operations.failure = ConflictError("it is there already", hint="see it")
+    with pytest.raises(ConflictError, match="it is there already"):
+        await run(path, [[1]])
+
+
+async def test_who_hangs_up_ends_the_job(path: Path, operations: EchoOperations) -> None:
+    operations.hold.clear()
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"verb":"sum","job":true}\n')
+    await reader.readline()
+    writer.write(b'{"items":[]}\n')
+    await operations.called.wait()
+    writer.close()
+    await writer.wait_closed()
+    await operations.cancelled.wait()
+    operations.hold.set()
+    assert (await call(path, "status"))["verb"] == "status"
+
+
+async def test_who_hangs_up_when_asked_for_more_ends_the_job(path: Path, operations: EchoOperations) -> None:
+    def broken() -> Iterator[list[int]]:
+        yield [1]
+        raise OperationError("line 7 is not CSV")
+
+    with pytest.raises(OperationError, match="line 7 is not CSV"):
+        await run(path, broken())
+    assert (await call(path, "status"))["verb"] == "status"
+
+
+@pytest.mark.parametrize("answer", [b"nonsense\n", b'{"items":7}\n', b'{"items":[%s0]}\n' % (b"0," * 500)])
+async def test_what_is_not_an_answer_ends_the_job(path: Path, answer: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"verb":"sum","job":true}\n')
+    await reader.readline()
+    writer.write(answer)
+    assert orjson.loads(await reader.readline())["error"]["code"] == "invalid_request"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_stopping_ends_a_job(tmp_path: Path, operations: EchoOperations) -> None:
+    operations.hold.clear()
+    server = ControlServer(tmp_path / "s", operations)
+    await server.start()
+    _, writer = await asyncio.open_unix_connection(str(tmp_path / "s"))
+    writer.write(b'{"verb":"sum","job":true}\n{"items":[]}\n')
+    await operations.called.wait()
+    await server.stop()
+    assert operations.cancelled.is_set()
+    writer.close()
+    await writer.wait_closed()

@@ -472,3 +472,97 @@ async def test_stopping_answers_who_waits(store: MemoryStore) -> None:
     await asyncio.sleep(0)
     await registry.stop()
     assert len(await registering) == len(store.devices) == 30
+
+
+# Many at once
+
+
+def made(device_id: str) -> Callable[[Device | None], Device]:
+    """Register the device, unless it is there."""
+    return lambda known: known or new(device_id, Status.REGISTERED)
+
+
+async def test_a_change_may_make_the_device(registry: Registry, store: MemoryStore) -> None:
+    device = await registry.change("mill-1", made("mill-1"))
+    assert store.devices == {"mill-1": device}
+    assert await registry.change("mill-1", made("mill-1")) is device
+    assert len(store.commits) == 1
+
+
+async def test_many_changes_are_one_commit_whatever_the_size_of_a_batch(store: MemoryStore) -> None:
+    registry = Registry(store, RegistrySettings(cache_size=100, max_batch=10))
+    await registry.start()
+    await registry.register(new("mill-7"))
+    assert await registry.change_together({f"mill-{n}": made(f"mill-{n}") for n in range(1200)}) == 1199
+    assert [len(batch.devices) for batch in store.commits] == [1, 1199]
+    assert store.devices["mill-7"].status is Status.PROVISIONED
+    entry = await registry.fetch("mill-3")
+    assert entry.device == store.devices["mill-3"]
+    await registry.stop()
+
+
+async def test_one_refusal_and_none_of_many_changes_is_made(registry: Registry, store: MemoryStore) -> None:
+    def refuse(_: Device | None) -> Device:
+        raise ConflictError("it is there already")
+
+    with pytest.raises(ConflictError):
+        await registry.change_together({"mill-1": made("mill-1"), "mill-2": refuse})
+    assert store.devices == {}
+    await registry.register(new("mill-1"))  # and nobody is held up by what did not happen
+    assert set(store.devices) == {"mill-1"}
+
+
+async def test_a_failed_commit_of_many_fails_the_one_who_asked_and_nobody_else(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.commit_failures.append(FULL)
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        await registry.change_together({"mill-1": made("mill-1"), "mill-2": made("mill-2")})
+    assert store.devices == {}
+    assert (await registry.register(new("mill-1"))).status is Status.PROVISIONED
+
+
+async def test_who_connects_during_a_commit_of_many_waits_and_builds_on_it(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    importing = asyncio.create_task(
+        registry.change_together({"mill-1": made("mill-1"), "mill-2": made("mill-2")})
+    )
+    await store.asked_to_commit()
+    registering = asyncio.create_task(registry.register(new("mill-1")))
+    renaming = asyncio.create_task(registry.amend("mill-2", renamed("Pump")))
+    store.may_commit.set()
+    assert await importing == 2
+    assert (await registering).status is Status.REGISTERED
+    assert (await renaming).name == "Pump"
+    assert store.devices["mill-2"].name == "Pump"
+
+
+async def test_many_changes_wait_for_a_change_under_way_and_build_on_it(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new("mill-1")))
+    await store.asked_to_commit()
+    importing = asyncio.create_task(
+        registry.change_together({"mill-1": made("mill-1"), "mill-2": made("mill-2")})
+    )
+    store.may_commit.set()
+    assert await importing == 1
+    assert (await registering).status is Status.PROVISIONED
+    assert store.devices["mill-1"].status is Status.PROVISIONED
+
+
+async def test_who_gives_up_many_changes_during_the_commit_leaves_memory_right(
+    registry: Registry, store: MemoryStore
+) -> None:
+    store.may_commit.clear()
+    importing = asyncio.create_task(registry.change_together({"mill-1": made("mill-1")}))
+    await store.asked_to_commit()
+    importing.cancel()
+    await asyncio.wait([importing])
+    registering = asyncio.create_task(registry.register(new("mill-1")))
+    store.may_commit.set()
+    assert (await registering).status is Status.REGISTERED
+    assert (await registry.fetch("mill-1")).device == store.devices["mill-1"]

@@ -5,6 +5,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -32,6 +33,7 @@ from gateway.registry.store import (
     DeviceQuery,
     SqlStore,
     TemplateRecord,
+    Together,
     TwinRecord,
 )
 from gateway.secrets import SymmetricKey
@@ -39,7 +41,7 @@ from gateway.secrets import SymmetricKey
 KEYS = SymmetricKeys(primary=SymmetricKey.generate(), secondary=SymmetricKey.generate())
 
 
-def device(device_id: str, status: Status = Status.PROVISIONED, **facts: str) -> Device:
+def device(device_id: str, status: Status = Status.PROVISIONED, **facts: Any) -> Device:
     return Device.new(device_id, status=status, now=1_700_000_000.25, **facts)
 
 
@@ -181,8 +183,8 @@ async def test_devices_are_listed_by_the_page_and_by_what_they_are(store: SqlSto
         store,
         device("a"),
         device("b", Status.WAITING, model_id=model),
-        device("c", template_id=template, enrollment_group="plant"),
-        device("d", Status.WAITING, template_id=template, model_id=model),
+        device("c", template_id=template, enrollment_group="plant", tags=("Hall-3", "x")),
+        device("d", Status.WAITING, template_id=template, model_id=model, tags=("hall-33",)),
     )
 
     async def listed(*, after: str | None = None, limit: int = 10, **wanted: object) -> str:
@@ -201,7 +203,34 @@ async def test_devices_are_listed_by_the_page_and_by_what_they_are(store: SqlSto
     assert await listed(group="plant") == "c"
     assert await listed(unassociated=True) == "ab"
     assert await listed(status="waiting", template_id=template) == "d"
+    assert await listed(tag="hall-3") == "c"
+    assert await listed(tag="hall_3") == await listed(tag="hall") == await listed(tag="%") == ""
+    assert await listed(id_prefix="b") == "b"
+    assert await listed(id_prefix="%") == await listed(id_prefix="B") == ""
     assert await store.count_devices() == {"provisioned": 2, "waiting": 2}
+    assert await store.count_devices(DeviceQuery(template_id=template)) == {"provisioned": 1, "waiting": 1}
+
+
+async def test_devices_that_belong_together_are_written_by_one_transaction(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    devices = tuple(device(f"d{number:04}", tags=("x", "y")) for number in range(1200))
+    put, slices = store._put, []
+
+    async def full_at_the_third(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
+        slices.append(len(rows))
+        if len(slices) == 3:
+            raise OSError("No space left on device")
+        await put(connection, table, rows)
+
+    monkeypatch.setattr(store, "_put", full_at_the_third)
+    with pytest.raises(StoreUnavailable):
+        await commit(store, Together(devices))
+    assert slices == [500, 500, 200]
+    monkeypatch.setattr(store, "_put", put)
+    assert await store.count_devices() == {}
+    await commit(store, Together(devices))
+    assert await store.list_devices(DeviceQuery(), after=None, limit=2000) == list(devices)
 
 
 async def test_five_hundred_devices_are_written_and_looked_up_at_once(store: SqlStore) -> None:

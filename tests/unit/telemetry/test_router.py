@@ -270,3 +270,13 @@ def test_only_so_many_templates_rules_are_kept_ready(monkeypatch: pytest.MonkeyP
         _, envelope = bench.send(b'{"t%d": 1}' % number, device=Device(template_id=model_id))
         assert envelope["validation"]["status"] == "valid"
     assert len(bench.router._validators) == 2
+
+
+def test_the_rules_that_were_not_needed_for_longest_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(router_module, "_MAX_VALIDATORS", 2)
+    bench = Bench()
+    for number in (1, 2, 3):
+        bench.publish(telemetry(), model_id=f"dtmi:com:example:Device;{number}")
+    for number in (1, 2, 1, 3):
+        bench.send(b"{}", device=Device(template_id=f"dtmi:com:example:Device;{number}"))
+    assert [key[-1] for key in bench.router._validators] == ["1", "3"]

@@ -1,0 +1,118 @@
+"""An operator's verbs on a real store in a directory of the test's own, with a double for the live sessions."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.catalog import TemplateCatalog
+from gateway.groups import Groups
+from gateway.operations import OpenSession, Operations
+from gateway.operations.jobs import LocalJob
+from gateway.registry.device import Device, Status
+from gateway.registry.registry import Registry
+from gateway.registry.store import SqlStore
+from gateway.session import CloseReason
+from gateway.settings import Settings, parse_settings
+
+NOW = 1_800_000_000.0
+
+
+@dataclass
+class LiveSession:
+    device_id: str
+    enrollment_group: str | None
+    closed: CloseReason | None = None
+
+
+class FakeSessions:
+    """Sessions that remember why they were closed."""
+
+    def __init__(self) -> None:
+        self.live: list[LiveSession] = []
+
+    @property
+    def count(self) -> int:
+        return len([session for session in self.live if session.closed is None])
+
+    def open(self, device_id: str, group: str | None = None) -> LiveSession:
+        session = LiveSession(device_id, group)
+        self.live.append(session)
+        return session
+
+    def is_connected(self, device_id: str) -> bool:
+        return any(session.device_id == device_id and session.closed is None for session in self.live)
+
+    def close_device(self, device_id: str, reason: CloseReason) -> int:
+        return self._close([session for session in self.live if session.device_id == device_id], reason)
+
+    def close_where(self, matches: Callable[[OpenSession], bool], reason: CloseReason) -> int:
+        return self._close([session for session in self.live if matches(session)], reason)
+
+    def _close(self, found: list[LiveSession], reason: CloseReason) -> int:
+        for session in found:
+            session.closed = reason
+        return len(found)
+
+
+@dataclass
+class Bench:
+    operations: Operations
+    registry: Registry
+    groups: Groups
+    sessions: FakeSessions
+
+    async def call(self, verb: str, **arguments: Any) -> Any:
+        result = await self.operations.call(verb, arguments)
+        json.dumps(result)  # whatever a verb returns can go over the wire
+        return result
+
+    async def job(
+        self, verb: str, *chunks: list[Any], **arguments: Any
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The result of a job, and its reports."""
+        reports: list[dict[str, Any]] = []
+        result = await self.operations.call(verb, arguments, LocalJob(chunks, reports.append))
+        json.dumps([result, reports])
+        return result, reports
+
+    async def device(self, device_id: str, **facts: Any) -> Device:
+        facts.setdefault("status", Status.PROVISIONED)
+        return await self.registry.register(Device.new(device_id, now=NOW, **facts))
+
+
+def settings_in(directory: Path, **more: Any) -> Settings:
+    return parse_settings(
+        {
+            "hosts": ["localhost"],
+            "id_scope": "0ne00TEST",
+            "state_dir": str(directory),
+            "devices": {"certificate_file": "server.crt", "key_file": "server.key"},
+            **more,
+        }
+    )
+
+
+@asynccontextmanager
+async def open_bench(directory: Path, **more_settings: Any) -> AsyncIterator[Bench]:
+    settings = settings_in(directory, **more_settings)
+    store = SqlStore(settings.store_url)
+    await store.open()
+    registry = Registry(store, settings.registry)
+    groups = Groups(store, leaf_cache_size=100)
+    catalog = TemplateCatalog(store, settings.model_repository, clock=lambda: NOW)
+    sessions = FakeSessions()
+    await registry.start()
+    operations = Operations(
+        registry=registry,
+        groups=groups,
+        catalog=catalog,
+        sessions=sessions,
+        settings=settings,
+        clock=lambda: NOW,
+    )
+    yield Bench(operations, registry, groups, sessions)
+    await registry.stop()
+    await store.close()
