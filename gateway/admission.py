@@ -3,20 +3,20 @@
     CONNECT ─ parse the login ─ who is it? ─ may it come in? ─ what do we know? ─ what is it? ─ Admitted
                dps/hub grammar   identity     enrollment        registry           templates
 
-`admit` decides a CONNECT, `provision` a DPS register request. Both are `async def`, yet for a known device they
-find everything in memory and never wait, so `gateway.eager.run_eagerly` gets their decision without a task
-(docs/architecture.md, law 3). A refusal is a value and changes nothing. Where a registration is new or
-changes, the answer comes only after the commit (law 2).
+`admit` decides a CONNECT, `provision` a DPS register request. A CONNECT that changes nothing, as nearly all do, is
+decided at once from memory (docs/architecture.md, law 3); any other may have to wait for a look-up or a commit, and
+`gateway.eager.run_eagerly` steps it without a task. A refusal is a value and changes nothing. Where a registration
+is new or changes, the answer comes only after the commit (law 2).
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.catalog import TemplateCatalog
 from gateway.dps.grammar import DpsLogin
 from gateway.dps.grammar import parse_username as parse_dps_username
+from gateway.eager import run_eagerly
 from gateway.enrollment.decide import Verified, decide
 from gateway.groups import Groups
 from gateway.hub.grammar import HubLogin
@@ -39,8 +39,7 @@ _MAX_MODEL_ID: Final = 512
 _DPS_KEY_NAMES: Final = frozenset({None, "", "registration"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConnectRequest:
+class ConnectRequest(NamedTuple):
     """What a CONNECT says about who is there. `password` is a SAS token, or absent with a certificate."""
 
     client_id: str
@@ -52,8 +51,7 @@ class ConnectRequest:
         return f"ConnectRequest(client_id={self.client_id!r})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A proven identity that may come in. `device` is None on DPS before the first registration.
 
     `expires_at` (unix seconds) is when the token expires; the session must not outlive it.
@@ -83,39 +81,68 @@ class Admission:
         self._groups = groups
         self._catalog = catalog
 
-    async def admit(self, request: ConnectRequest, *, now: float) -> Admitted | Refused:
-        """Decide a CONNECT. `now` is unix seconds. Raises `StoreError` if the store can't answer."""
+    def admit(
+        self, request: ConnectRequest, *, now: float
+    ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
+        """Decide a CONNECT: the decision, or a future of it. `now` is unix seconds.
+
+        Raises `StoreError`, or the future does, if the store can't answer.
+        """
         login = self._login(request)
         if isinstance(login, Refused):
             return login
         token = self._token(request, login)
         if isinstance(token, Refused):
             return token
-        device_id = _claimed_id(login)
-        entry = self._registry.peek(device_id)
+        entry = self._registry.peek(_claimed_id(login))
         if entry is None:
-            entry = await self._registry.fetch(device_id)
-        verified = self._verify(device_id, token, request.certificate, entry, now=now)
+            return run_eagerly(self._admit_unknown(login, token, request.certificate, now=now))
+        return self._admit(login, token, request.certificate, entry, now=now)
+
+    async def _admit_unknown(
+        self, login: Login, token: SasToken | None, certificate: CertificateEvidence | None, *, now: float
+    ) -> Admitted | Refused:
+        """Of a device that is not in memory."""
+        entry = await self._registry.fetch(_claimed_id(login))
+        decided = self._admit(login, token, certificate, entry, now=now)
+        return await decided if isinstance(decided, asyncio.Future) else decided
+
+    def _admit(
+        self,
+        login: Login,
+        token: SasToken | None,
+        certificate: CertificateEvidence | None,
+        entry: DeviceEntry,
+        *,
+        now: float,
+    ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
+        """Hold the credential against what is known of the device."""
+        device_id, device = _claimed_id(login), entry.device
+        verified = self._verify(device_id, token, certificate, entry, now=now)
         if isinstance(verified, Refused):
             return verified
-        dialect = Dialect.DPS if isinstance(login, DpsLogin) else Dialect.HUB
-        device = entry.device
         if isinstance(login, DpsLogin):
             # DPS registers on the register request, which may announce a model; CONNECT only proves who asks.
             if device is not None and device.status is Status.BLOCKED:
                 return Refused(Reason.DEVICE_BLOCKED)
-        else:
-            enrolled = await self._enroll(device_id, verified, device, login.model_id, dialect, now=now)
-            if isinstance(enrolled, Refused):
-                return enrolled
-            device = enrolled
-        return Admitted(
-            dialect=dialect,
-            device_id=device_id,
-            verified=verified,
-            device=device,
-            expires_at=verified.expires_at,
-        )
+            return Admitted(Dialect.DPS, device_id, verified, device, verified.expires_at)
+        model_id = login.model_id
+        if (
+            device is not None
+            and _is_settled(device, verified)
+            and not _is_news(device, model_id, Dialect.HUB)
+        ):
+            return Admitted(Dialect.HUB, device_id, verified, device, verified.expires_at)
+        return run_eagerly(self._admit_changed(device_id, verified, device, model_id, now=now))
+
+    async def _admit_changed(
+        self, device_id: str, verified: Verified, device: Device | None, model_id: str | None, *, now: float
+    ) -> Admitted | Refused:
+        """On the hub, what is new or has something to change."""
+        enrolled = await self._enroll(device_id, verified, device, model_id, Dialect.HUB, now=now)
+        if isinstance(enrolled, Refused):
+            return enrolled
+        return Admitted(Dialect.HUB, device_id, verified, enrolled, verified.expires_at)
 
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
         """Decide a DPS register request (or a poll): the assigned device, or why not. Raises `StoreError`."""
@@ -219,8 +246,10 @@ class Admission:
         standing = _standing(device)
         if standing is not None:
             return standing
-        association = await self._association(device, model_id, announced_by)
-        if device.status is Status.PROVISIONED and association is None and _group_is(device, verified):
+        association = None
+        if _is_news(device, model_id, announced_by):
+            association = await self._association(device, model_id, announced_by)
+        if association is None and _is_settled(device, verified):
             return device
         change = _change(verified, association, announced_by, now=now)
         device = await self._registry.amend(device_id, change)
@@ -259,9 +288,8 @@ class Admission:
         self, device: Device, model_id: str | None, announced_by: Dialect
     ) -> Association | None:
         """What the announced model changes in the device's association, or None."""
-        if model_id is None or (announced_by is Dialect.HUB and device.model_announced_by == "dps"):
-            model_id = device.model_id  # DPS's announcement wins over the hub user name's
-        if model_id is None or (model_id == device.model_id and device.template_id is not None):
+        model_id = _model_in_force(device, model_id, announced_by)
+        if model_id is None:
             return None
         template_id = await self._discover(model_id)
         return associate(
@@ -298,8 +326,22 @@ def _standing(device: Device) -> Refused | None:
             return None
 
 
-def _group_is(device: Device, verified: Verified) -> bool:
-    return device.enrollment_group == verified.enrollment_group
+def _is_settled(device: Device, verified: Verified) -> bool:
+    """Whether the registration stays as it is, but for its model."""
+    return device.status is Status.PROVISIONED and device.enrollment_group == verified.enrollment_group
+
+
+def _is_news(device: Device, model_id: str | None, announced_by: Dialect) -> bool:
+    """Whether the announced model may change the device's association."""
+    model_id = _model_in_force(device, model_id, announced_by)
+    return model_id is not None and (model_id != device.model_id or device.template_id is None)
+
+
+def _model_in_force(device: Device, announced: str | None, announced_by: Dialect) -> str | None:
+    """The model that counts: DPS's announcement wins over the hub user name's."""
+    if announced is None or (announced_by is Dialect.HUB and device.model_announced_by == "dps"):
+        return device.model_id
+    return announced
 
 
 def _change(

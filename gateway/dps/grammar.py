@@ -9,7 +9,7 @@ null; the identity comes from CONNECT, never from a body, which may be empty, a 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 import orjson
@@ -41,8 +41,7 @@ class Operation(StrEnum):
     POLL = "poll"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DpsLogin:
+class DpsLogin(NamedTuple):
     """A DPS user name: `{idScope}/registrations/{registrationId}/api-version=…[&ClientVersion=…]`."""
 
     id_scope: str

@@ -14,7 +14,6 @@ from typing import Final, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
-from gateway.eager import run_eagerly
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import Channel
@@ -269,14 +268,9 @@ class Connection(asyncio.Protocol):
         if connect.lacks_client_id:
             self._refuse(Refused(Reason.CLIENT_ID_INVALID, "no client id"))  # [MQTT-3.1.3-8]
             return
-        request = ConnectRequest(
-            client_id=connect.client_id,
-            username=connect.username,
-            password=connect.password,
-            certificate=self._certificate,
-        )
+        request = ConnectRequest(connect.client_id, connect.username, connect.password, self._certificate)
         try:
-            outcome = run_eagerly(self._edge.admission.admit(request, now=self._edge.clock()))
+            outcome = self._edge.admission.admit(request, now=self._edge.clock())
         except GatewayError as error:
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
             return

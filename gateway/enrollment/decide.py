@@ -6,8 +6,7 @@ credential only to who has proved the right one. (learn.microsoft.com, iot-dps "
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from gateway.enrollment.models import (
     EnrollmentGroup,
@@ -27,8 +26,7 @@ Mechanism = Literal["symmetricKey", "x509"]
 _DEFAULT_LEAF_CACHE: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verified:
+class Verified(NamedTuple):
     """A proven identity that an enrollment lets in. `expires_at` (unix seconds) is its token's expiry."""
 
     mechanism: Mechanism
@@ -123,21 +121,15 @@ def _group_by_token(
 ) -> Verified | Refused:
     refused = Refused(Reason.ENROLLMENT_MISSING, "no enrollment group has symmetric keys")
     for group, keys in groups.sas_groups(known_group):
-        for name, group_key in ((sas.KeySlot.PRIMARY, keys.primary), (sas.KeySlot.SECONDARY, keys.secondary)):
-            # One key at a time: the secondary is derived only if the primary did not do.
-            device_key = sas.derive_device_key(group_key, registration_id)
-            outcome = sas.verify(token, (device_key,), now=now, leeway_s=leeway_s)
-            if isinstance(outcome, Refused):
-                refused = outcome
-                if outcome.reason is Reason.TOKEN_SIGNATURE_INVALID:
-                    continue
-                return outcome
-            if not group.enabled:
-                return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
-            return Verified(
-                mechanism="symmetricKey", enrollment_group=group.id, key_slot=name,
-                auto_approve=group.auto_approve, expires_at=token.expiry + leeway_s,
-            )  # fmt: skip
+        slot = sas.verify_derived(token, keys.both, registration_id, now=now, leeway_s=leeway_s)
+        if isinstance(slot, Refused):
+            refused = slot
+            if slot.reason is Reason.TOKEN_SIGNATURE_INVALID:
+                continue
+            return slot
+        if not group.enabled:
+            return Refused(Reason.ENROLLMENT_GROUP_DISABLED, f"group {group.id}")
+        return Verified("symmetricKey", group.id, slot, group.auto_approve, token.expiry + leeway_s)
     return refused
 
 

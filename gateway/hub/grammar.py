@@ -6,7 +6,8 @@ and captures of the SDKs (keys and values of a property bag arrive percent-encod
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 __all__ = [
@@ -32,10 +33,10 @@ _TWIN_GET: Final = "$iothub/twin/GET/?"
 _TWIN_PATCH: Final = "$iothub/twin/PATCH/properties/reported/?"
 _METHOD_RESPONSE: Final = "$iothub/methods/res/"
 _MAX_REQUEST_ID: Final = 128
+_MAX_CACHED_QUERY: Final = 512
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HubLogin:
+class HubLogin(NamedTuple):
     """A hub user name: `{host}/{device}[/{module}]/?api-version=…&model-id=…` (the oldest SDKs omit the `?`)."""
 
     host: str
@@ -68,22 +69,26 @@ def parse_username(username: str) -> HubLogin | None:
     head, separator, query = username.rpartition("/")
     if not separator:
         return None
-    parts = head.split("/")
-    if len(parts) not in {2, 3} or not all(parts):
-        return None
-    fields = dict(pair.partition("=")[::2] for pair in query.removeprefix("?").split("&"))
-    api_version = fields.get("api-version", "")
-    if not api_version:
+    host, *path = head.split("/")
+    if not host or not 1 <= len(path) <= 2 or not all(path):  # noqa: PLR2004
         return None
     try:
-        model_id = _unquote(fields["model-id"]) if fields.get("model-id") else None
-        device_id = _unquote(parts[1])
-        module_id = _unquote(parts[2]) if len(parts) > 2 else None  # noqa: PLR2004
+        # A fleet's devices differ in their names, hardly in their queries.
+        read = _read_query if len(query) <= _MAX_CACHED_QUERY else _read_query.__wrapped__
+        api_version, model_id = read(query)
+        device_id = _unquote(path[0])
+        module_id = _unquote(path[1]) if len(path) > 1 else None
     except UnicodeDecodeError:
         return None
-    return HubLogin(
-        host=parts[0], device_id=device_id, module_id=module_id, api_version=api_version, model_id=model_id
-    )
+    return HubLogin(host, device_id, module_id, api_version, model_id) if api_version else None
+
+
+@lru_cache(maxsize=1024)
+def _read_query(query: str) -> tuple[str, str | None]:
+    """`?api-version=2021-04-12&model-id=dtmi…` → API version (empty if there is none) and model id."""
+    fields = dict(pair.partition("=")[::2] for pair in query.removeprefix("?").split("&"))
+    model_id = fields.get("model-id")
+    return fields.get("api-version", ""), _unquote(model_id) if model_id else None
 
 
 def telemetry_prefix(device_id: str) -> str:

@@ -52,22 +52,32 @@ class Decoder(Generic[P]):
     number of bytes only, however they are split.
     """
 
-    __slots__ = ("_buffer", "_needed", "decoders", "max_packet_size")
+    __slots__ = ("_buffer", "_needed", "_pos", "decoders", "max_packet_size")
 
     def __init__(self, decoders: Mapping[int, Callable[[int, bytes], P]], *, max_packet_size: int) -> None:
         self.decoders = decoders
         self.max_packet_size = max_packet_size
-        self._buffer = bytearray()
-        # How long the buffer must be before it is worth another look.
+        # What was fed, and how far it has been read. Nearly always that is whole packets, cut from the bytes as they
+        # came; only what waits for more bytes is copied together.
+        self._buffer: bytes | bytearray = b""
+        self._pos = 0
+        # How long the rest of the buffer must be before it is worth another look.
         self._needed = _MIN_HEADER
 
     @property
     def buffered(self) -> int:
         """The number of bytes that were fed and have not come out in a packet."""
-        return len(self._buffer)
+        return len(self._buffer) - self._pos
 
     def feed(self, data: bytes) -> None:
-        self._buffer += data
+        if self._pos == len(self._buffer):
+            self._buffer = data
+        else:
+            if isinstance(self._buffer, bytes):
+                self._buffer = bytearray(self._buffer)
+            del self._buffer[: self._pos]
+            self._buffer += data
+        self._pos = 0
 
     def next_packet(self) -> P | None:
         """The next packet, or None until more is fed.
@@ -75,27 +85,32 @@ class Decoder(Generic[P]):
         Raises `MalformedPacket`; there is no way to find the next packet after that, so every further call
         raises it again.
         """
-        buffer = self._buffer
-        if len(buffer) < self._needed:
+        buffer, pos = self._buffer, self._pos
+        available = len(buffer) - pos
+        if available < self._needed:
             return None
-        first_byte = buffer[0]
+        first_byte = buffer[pos]
         decode = self.decoders.get(first_byte)
         if decode is None:
             raise v311.header_fault(first_byte, self.decoders)
-        length, start = buffer[1], 2
+        length, header = buffer[pos + 1], 2
         if length > 0x7F:  # noqa: PLR2004 - the length goes on in the next byte
-            length, start = _read_length(buffer)
-            if not start:
-                self._needed = len(buffer) + 1
+            length, header = _read_length(buffer, pos)
+            if not header:
+                self._needed = available + 1
                 return None
-        end = start + length
-        if end > self.max_packet_size:
-            raise PacketTooLarge(f"a packet of {end} bytes, where {self.max_packet_size} are allowed")
-        if len(buffer) < end:
-            self._needed = end
+        size = header + length
+        if size > self.max_packet_size:
+            raise PacketTooLarge(f"a packet of {size} bytes, where {self.max_packet_size} are allowed")
+        if available < size:
+            self._needed = size
             return None
-        packet = decode(first_byte, bytes(buffer[start:end]))
-        del buffer[:end]
+        body = buffer[pos + header : pos + size]
+        packet = decode(first_byte, body if isinstance(body, bytes) else bytes(body))
+        if size == available:
+            self._buffer, self._pos = b"", 0  # an idle connection keeps nothing
+        else:
+            self._pos = pos + size
         self._needed = _MIN_HEADER
         return packet
 
@@ -105,15 +120,16 @@ def encode(packet: Packet) -> bytes:
     return MQTT_3_1_1.encode(packet)
 
 
-def _read_length(buffer: bytearray) -> tuple[int, int]:
-    """The remaining length and where the body starts (section 2.2.3); `(0, 0)` if more bytes are needed."""
+def _read_length(buffer: bytes | bytearray, start: int) -> tuple[int, int]:
+    """The remaining length and the header's size (section 2.2.3); `(0, 0)` if more bytes are needed."""
     length = 0
-    for pos in range(1, min(len(buffer), _MAX_HEADER)):
-        byte = buffer[pos]
+    header = buffer[start : start + _MAX_HEADER]
+    for pos in range(1, len(header)):
+        byte = header[pos]
         length |= (byte & 0x7F) << 7 * (pos - 1)
         if byte <= 0x7F:  # noqa: PLR2004 - the last byte of the length
             return length, pos + 1
-    if len(buffer) >= _MAX_HEADER:
+    if len(header) == _MAX_HEADER:
         raise MalformedPacket("the remaining length has more than four bytes", "MQTT-2.2.3")
     return 0, 0
 

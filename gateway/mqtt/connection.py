@@ -15,7 +15,7 @@ keep-alive.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Final
 
 from gateway.mqtt.codec import CODECS, MQTT_3_1_1, Decoder
@@ -45,7 +45,7 @@ __all__ = ["TRANSITIONS", "Action", "Event", "ServerConnection", "State", "Viola
 _MAX_PACKET_ID: Final = 65535
 
 
-class State(Enum):
+class State(StrEnum):
     NEW = "new"
     DECIDING = "deciding"
     """A CONNECT was received and waits for `accept` or `refuse`."""
@@ -55,7 +55,7 @@ class State(Enum):
     CLOSED = "closed"
 
 
-class Action(Enum):
+class Action(StrEnum):
     """What the server's side can do."""
 
     ACCEPT = "accept"

@@ -4,8 +4,9 @@ They hold what the packet says, not how it is written; `gateway.mqtt.codec` chec
 that came from the decoder keeps all the rules of MQTT 3.1.1; one made by hand is checked when it is encoded.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 __all__ = [
     "ClientPacket",
@@ -52,17 +53,20 @@ class Will:
     retain: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connect:
+class Connect(NamedTuple):
     """A client introduces itself. `keep_alive` is in seconds, 0 for none. The password never prints."""
 
     client_id: str
     clean_session: bool = True
     keep_alive: int = 0
     username: str | None = None
-    password: bytes | None = field(default=None, repr=False)
+    password: bytes | None = None
     will: Will | None = None
     protocol_level: int = 4
+
+    def __repr__(self) -> str:
+        shown = self._replace(password=None if self.password is None else b"[redacted]")
+        return f"Connect{tuple(shown)!r}"
 
     @property
     def lacks_client_id(self) -> bool:
@@ -88,8 +92,7 @@ class Connack:
     code: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publish:
+class Publish(NamedTuple):
     """A message. `packet_id` is None with QoS 0, and only then."""
 
     topic: str

@@ -67,9 +67,8 @@ class StubAdmission:
     def __init__(self, decide: Callable[[], Any]) -> None:
         self._decide = decide
 
-    async def admit(self, request: ConnectRequest, *, now: float) -> Admitted | Refused:
-        outcome = self._decide()
-        return await outcome if isinstance(outcome, asyncio.Future) else outcome
+    def admit(self, request: ConnectRequest, *, now: float) -> Any:
+        return self._decide()
 
 
 class StubSession:

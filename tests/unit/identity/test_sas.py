@@ -375,6 +375,10 @@ def test_what_is_signed_verifies_under_its_key_and_names_its_device(
     assert names_hub(hub, HOSTS, device_id)
 
 
+def _signed_part(token: SasToken) -> tuple[str, str]:
+    return token.resource_as_sent, token.expiry_as_sent
+
+
 @given(
     st.integers(min_value=0, max_value=255),
     st.sampled_from([THERMOSTAT_DPS_TOKEN, THERMOSTAT_HUB_TOKEN]),
@@ -383,6 +387,6 @@ def test_what_is_signed_verifies_under_its_key_and_names_its_device(
 def test_one_changed_character_admits_nobody_else(code: int, text: str, data: st.DataObject) -> None:
     at = data.draw(st.integers(min_value=0, max_value=len(text) - 1))
     changed = SasToken.parse(text[:at] + chr(code) + text[at + 1 :])
-    if isinstance(changed, Refused) or changed.signed_text == parsed(text).signed_text:
+    if isinstance(changed, Refused) or _signed_part(changed) == _signed_part(parsed(text)):
         return  # the signature's or the key name's spelling changed at most
     assert verify(changed, (THERMOSTAT_KEY,), now=NOW) == Refused(Reason.TOKEN_SIGNATURE_INVALID)
