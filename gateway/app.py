@@ -27,6 +27,7 @@ from gateway.dps.session import DpsSession
 from gateway.edge.connection import Connection, Edge
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.listener import DeviceListener
+from gateway.edge.poller import Poller, has_epoll
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import make_context
 from gateway.errors import GatewayError, SettingsError, StartError
@@ -163,10 +164,11 @@ class Gateway:
         settings = self._settings
         router = TelemetryRouter(settings.telemetry, find_template=core.catalog.get, sinks=self._sinks)
         edge = self._make_edge(core, router)
-        listeners = _make_listeners(edge, settings)
+        poller = Poller() if has_epoll() else None
+        listeners = _make_listeners(edge, settings, poller)
         control = ControlServer(settings.control_socket, core.operations)
         async with asyncio.TaskGroup() as tasks:
-            ticker = tasks.create_task(self._tick(edge, router, listeners), name="deadlines")
+            ticker = tasks.create_task(self._tick(edge, router, listeners, poller), name="deadlines")
             try:
                 await control.start()
                 for listener in listeners:
@@ -184,6 +186,8 @@ class Gateway:
                 for listener in listeners:
                     await listener.close()
                 await self._close_connections(edge)
+                if poller is not None:
+                    poller.close()
                 await control.stop()
                 ticker.cancel()
 
@@ -231,7 +235,9 @@ class Gateway:
             connections=set(),
         )
 
-    async def _tick(self, edge: Edge, router: TelemetryRouter, listeners: "list[DeviceListener]") -> None:
+    async def _tick(
+        self, edge: Edge, router: TelemetryRouter, listeners: "list[DeviceListener]", poller: Poller | None
+    ) -> None:
         """Once a second: every deadline that is due, and the counts that are logged by the second."""
         while True:
             await asyncio.sleep(_TICK_S)
@@ -239,6 +245,11 @@ class Gateway:
             router.report_drops()
             for listener in listeners:
                 listener.report_turned_away()
+            if poller is not None and poller.resume_accepting():
+                log.warning(
+                    "listener.paused",
+                    hint="no file or memory was left to accept a connection: raise `ulimit -n`",
+                )
 
     async def _close_connections(self, edge: Edge) -> None:
         for connection in tuple(edge.connections):
@@ -264,14 +275,14 @@ def _room_for_connections(devices: DeviceSettings) -> int:
     return max(1, allowed)
 
 
-def _make_listeners(edge: Edge, settings: Settings) -> "list[DeviceListener]":
+def _make_listeners(edge: Edge, settings: Settings, poller: Poller | None) -> "list[DeviceListener]":
     devices = settings.devices
     context = make_context(
         devices.certificate_file, devices.key_file, minimum_version=devices.minimum_tls_version
     )
-    listeners = [DeviceListener(edge, devices.bind, context)]
+    listeners = [DeviceListener(edge, devices.bind, context, poller)]
     if devices.plain_bind is not None:
-        listeners.append(DeviceListener(edge, devices.plain_bind, None))
+        listeners.append(DeviceListener(edge, devices.plain_bind, None, poller))
     return listeners
 
 

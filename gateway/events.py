@@ -15,6 +15,7 @@ EVENTS: Final[dict[str, str]] = {
     "gateway.failed": "the gateway can't start or go on; `error` and `hint` say why and what to do",
     "listener.opened": "a socket accepts connections",
     "listener.refused": "connections were closed unserved because a limit was reached (a count per second)",
+    "listener.paused": "the system had no file or memory left to accept a connection; tried again after a second",
     "setting.warned": "a setting works but is risky",
     "broker.reported": "amqtt, the applications' broker, logged something",
     # Connections and sessions

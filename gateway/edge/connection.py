@@ -380,7 +380,8 @@ class Connection(asyncio.Protocol):
             self._channel.abort()
         else:
             self._channel.close()
-            self._edge.deadlines.watch(self, self._edge.monotonic() + _LINGER_S)
+            if self._channel.get_write_buffer_size():
+                self._edge.deadlines.watch(self, self._edge.monotonic() + _LINGER_S)
 
     def _log_closed(self, reason: CloseReason, detail: str) -> None:
         log.log(

@@ -2,10 +2,13 @@
 
 import asyncio
 import errno
+import socket
+from typing import Any
 
 from OpenSSL import SSL
 
 from gateway.edge.connection import Connection, Edge
+from gateway.edge.poller import Poller
 from gateway.edge.tls import Channel, TlsChannel
 from gateway.errors import StartError
 from gateway.log import get_logger
@@ -17,38 +20,46 @@ log = get_logger()
 
 
 class DeviceListener:
-    """One listening socket. `context` is None for the plain one."""
+    """One address to dial. `context` is None for the plain one; `poller` is None where the system has no epoll."""
 
-    def __init__(self, edge: Edge, bind: BindAddress, context: SSL.Context | None) -> None:
+    def __init__(
+        self, edge: Edge, bind: BindAddress, context: SSL.Context | None, poller: Poller | None
+    ) -> None:
         self._edge = edge
         self._bind = bind
         self._context = context
-        self._server: asyncio.Server | None = None
+        self._poller = poller
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
         self._turned_away = 0
 
     @property
     def port(self) -> int:
         """The port in use, which is the system's choice if the setting says 0."""
-        if self._server is None:
+        if not self._sockets:
             raise RuntimeError("the listener is not open")
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._sockets[0].getsockname()[1]
         return port
 
     async def open(self) -> None:
         """Start to listen. Raises `StartError`, with the address, if the socket can't be had."""
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(
-                self._make_protocol,
-                self._bind.host,
-                self._bind.port,
-                backlog=self._edge.settings.accept_backlog,
-                reuse_address=True,
+            found = await loop.getaddrinfo(
+                self._bind.host, self._bind.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
+            for family, _, _, _, address in dict.fromkeys(found):
+                self._sockets.append(_listen(family, address, self._edge.settings.accept_backlog))
         except OSError as error:
+            self._close_sockets()
             raise StartError(
                 f"devices can't be served on {self._bind}: {_why(error)}", hint=_hint(error)
             ) from None
+        for sock in self._sockets:
+            if self._poller is not None:
+                self._poller.listen(sock, self._make_protocol)
+            else:
+                self._servers.append(await loop.create_server(self._make_protocol, sock=sock))
         log.info(
             "listener.opened",
             listener="devices",
@@ -58,9 +69,18 @@ class DeviceListener:
 
     async def close(self) -> None:
         """Stop listening; live connections go on."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        if self._poller is not None:
+            for sock in self._sockets:
+                self._poller.stop_listening(sock)
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for sock in self._sockets:
+            sock.close()
+        self._sockets.clear()
 
     def report_turned_away(self) -> None:
         """One line for all connections that were closed unserved since the last call."""
@@ -88,6 +108,23 @@ class _TurnedAway(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
+
+
+def _listen(family: int, address: Any, backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Accepted sockets inherit it: a PUBACK does not wait for the one before it to be acknowledged.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _why(error: OSError) -> str:

@@ -244,6 +244,7 @@ async def test_unacknowledged_messages_are_bounded() -> None:
 
 async def test_a_closed_connection_whose_peer_does_not_read_is_cut_after_a_while() -> None:
     bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED))
+    bench.channel.held = 4
     bench.connection.data_received(CONNECT)
     assert (bench.channel.closed, bench.channel.aborted) == (True, False)
     bench.wait(7)
