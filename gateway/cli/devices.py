@@ -7,6 +7,7 @@ import typer
 
 from gateway.cli import device_files
 from gateway.cli.channel import call, call_all
+from gateway.cli.many import PAST, Chosen, change_many
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
 from gateway.cli.selection import (
@@ -24,6 +25,13 @@ __all__ = ["app"]
 app = typer.Typer(help="Devices: what is registered, and what an operator decides about it.")
 
 DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
+DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Devices by their ids.")]
+ListFile = Annotated[
+    Path | None, typer.Option("--file", help="Devices by a list: one id a line; - is standard input.")
+]
+Everything = Annotated[bool, typer.Option("--all", help="All devices.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say how many it would be; change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 
 @app.command("list")
@@ -124,27 +132,133 @@ app.command("export")(device_files.export)
 
 
 @app.command()
-def approve(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Let a device in that waits for approval."""
-    _print_change(call(config, "device.approve", device_id=device_id), "approved", as_json=as_json)
+def approve(
+    *,
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Let devices in that wait for approval: those that are named, or all that wait in what a filter means."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    _change(config, "approve", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
-def block(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Refuse a device, and close its session."""
-    _print_change(call(config, "device.block", device_id=device_id), "blocked", as_json=as_json)
+def reject(
+    *,
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Turn devices away that wait for approval: block them. Unblocked, they wait again."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    _change(config, "reject", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
-def unblock(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Give a blocked device the status back that it had."""
-    _print_change(call(config, "device.unblock", device_id=device_id), "unblocked", as_json=as_json)
+def block(
+    *,
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Refuse devices from now on, and close their sessions."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    _change(config, "block", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
-def delete(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
-    """Forget a device and its twin, and close its session. With a valid credential it may register anew."""
-    _print_change(call(config, "device.delete", device_id=device_id), "deleted", as_json=as_json)
+def unblock(
+    *,
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Give blocked devices the status back that they had."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    _change(config, "unblock", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command()
+def delete(
+    *,
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Forget devices and their twins, and close their sessions. With a valid credential one may register anew."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    _change(config, "delete", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -157,6 +271,71 @@ def assign(
     """Assign a device template to a device, or migrate it to another one."""
     device = call(config, "device.assign", device_id=device_id, template_id=template)
     _print_change(device, f"assigned {template} to", as_json=as_json)
+
+
+@app.command()
+def migrate(
+    *,
+    to: Annotated[str, typer.Argument(metavar="TEMPLATE", help="The device template's DTMI.")],
+    device_ids: DeviceIds = None,
+    file: ListFile = None,
+    status: StatusFilter = None,
+    template: TemplateFilter = None,
+    model: ModelFilter = None,
+    group: GroupFilter = None,
+    prefix: PrefixFilter = None,
+    tag: TagFilter = None,
+    unassociated: Unassociated = False,
+    everything: Everything = False,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Assign a device template to many devices, or migrate them to another one."""
+    chosen = Chosen(
+        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+        tag=tag, unassociated=unassociated, everything=everything,
+    )  # fmt: skip
+    change_many(config, "assign", chosen, assign_template=to, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+@app.command()
+def connection(
+    *,
+    device_id: DeviceId,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="Show the keys, in the QR code too. They are secrets.")
+    ] = False,
+    group: Annotated[
+        str | None,
+        typer.Option(help="The group that a new device will come in by; default: SAS-IoT-Devices."),
+    ] = None,
+    qr: Annotated[bool, typer.Option("--qr", help="Show it as a QR code, too.")] = False,
+    svg: Annotated[Path | None, typer.Option(help="Write the QR code to this SVG file.")] = None,
+    snippet: Annotated[
+        bool, typer.Option("--snippet", help="Show how a device says it, with Microsoft's Python SDK.")
+    ] = False,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Show what a device needs to connect: ID scope, host, key, model. It need not be registered yet."""
+    from gateway.cli.connection import print_connection, write_svg  # noqa: PLC0415 - as others, only when needed
+
+    shown = call(
+        config,
+        "device.connection",
+        device_id=device_id,
+        keys=keys,
+        group=group,
+        svg=svg is not None or as_json,
+    )
+    if svg is not None:
+        write_svg(svg, shown["svg"], secret=keys)
+    if as_json:
+        print_json(shown)
+    else:
+        print_connection(shown, qr=qr, snippet=snippet)
 
 
 @app.command("compute-key")
@@ -200,3 +379,11 @@ def _print_change(device: dict[str, Any], done: str, *, as_json: bool) -> None:
         print_json(device)
     else:
         print(f"{done} {device['id']}")
+
+
+def _change(config: Path, action: str, chosen: Chosen, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+    if chosen.is_single and not dry_run:
+        device = call(config, f"device.{action}", device_id=chosen.ids[0])
+        _print_change(device, PAST[action], as_json=as_json)
+    else:
+        change_many(config, action, chosen, dry_run=dry_run, yes=yes, as_json=as_json)

@@ -9,16 +9,16 @@ __all__ = ["Progress", "progress"]
 
 
 class Progress(Protocol):
-    """Called with how much is done, and what to say of it."""
+    """Called with how much is done, and what to say of it; with the total, once it is known."""
 
-    def __call__(self, done: int, said: str) -> None: ...
+    def __call__(self, done: int, said: str, *, total: int | None = None) -> None: ...
 
 
 @contextmanager
 def progress(doing: str, *, total: int | None) -> Iterator[Progress]:
     """Show the bar while the context lasts. `total` None: nobody knows how much there is."""
     if not sys.stderr.isatty():
-        yield lambda _done, _said: None
+        yield _silent
         return
     # rich takes as long to import as a command to run
     from rich import progress as rich_progress  # noqa: PLC0415
@@ -35,4 +35,12 @@ def progress(doing: str, *, total: int | None) -> Iterator[Progress]:
         *columns, console=Console(stderr=True, highlight=False), transient=True
     ) as bar:
         task = bar.add_task(doing, total=total, said="")
-        yield lambda done, said: bar.update(task, completed=done, said=said)
+
+        def show(done: int, said: str, *, total: int | None = total) -> None:
+            bar.update(task, completed=done, said=said, total=total)
+
+        yield show
+
+
+def _silent(done: int, said: str, *, total: int | None = None) -> None:  # noqa: ARG001 - a `Progress`
+    return

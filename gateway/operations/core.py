@@ -8,11 +8,13 @@ from gateway import __version__
 from gateway.catalog import TemplateCatalog
 from gateway.errors import NotFoundError
 from gateway.groups import Groups
+from gateway.operations.connection import ConnectionOperations
 from gateway.operations.devices import DeviceOperations
 from gateway.operations.enrollments import EnrollmentOperations
 from gateway.operations.groups import GroupOperations
 from gateway.operations.imports import ImportOperations
 from gateway.operations.jobs import Job
+from gateway.operations.many import ManyOperations
 from gateway.operations.sessions import NullSessions, Sessions
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.verbs import Verb
@@ -56,6 +58,8 @@ class Operations:
         self.imports = ImportOperations(
             registry=registry, groups=groups, catalog=catalog, provisioning=settings.provisioning, clock=clock
         )
+        self.many = ManyOperations(registry=registry, catalog=catalog, sessions=sessions, clock=clock)
+        self.connection = ConnectionOperations(registry=registry, groups=groups, settings=settings)
         self.templates = TemplateOperations(registry=registry, catalog=catalog, clock=clock)
 
     async def status(self) -> dict[str, Any]:
@@ -104,10 +108,13 @@ VERBS: Final[Mapping[str, Verb]] = {
     "device.import": Verb("imports", ImportOperations.import_),
     "device.export": Verb("imports", ImportOperations.export),
     "device.approve": Verb("devices", DeviceOperations.approve),
+    "device.reject": Verb("devices", DeviceOperations.reject),
     "device.block": Verb("devices", DeviceOperations.block),
     "device.unblock": Verb("devices", DeviceOperations.unblock),
     "device.assign": Verb("devices", DeviceOperations.assign),
     "device.delete": Verb("devices", DeviceOperations.delete),
+    "device.change": Verb("many", ManyOperations.change),
+    "device.connection": Verb("connection", ConnectionOperations.show),
     "device.compute_key": Verb("devices", DeviceOperations.compute_key),
     "template.list": Verb("templates", TemplateOperations.list),
     "template.show": Verb("templates", TemplateOperations.show),

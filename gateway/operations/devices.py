@@ -40,6 +40,8 @@ __all__ = [
     "check_device_id",
     "check_name",
     "check_tags",
+    "refuse_unknown_template",
+    "rejected",
     "sas_group",
 ]
 
@@ -110,7 +112,7 @@ class DeviceOperations:
         check_device_id(device_id, extended=self._extended_ids)
         check_name(name)
         if template_id is not None:
-            self._refuse_unknown_template(template_id)
+            refuse_unknown_template(self._catalog, template_id)
         new = Device.new(
             device_id,
             name=name,
@@ -155,6 +157,14 @@ class DeviceOperations:
         """Let a device in that waits for approval."""
         return self._to_json(await self._move(device_id, "approve"))
 
+    async def reject(self, *, device_id: DeviceId) -> dict[str, Any]:
+        """Turn a device away that waits for approval: block it. Unblocked, it waits again."""
+        now = self._clock()
+        device = await self._registry.amend(device_id, lambda device: rejected(device, now=now))
+        closed = self._sessions.close_device(device_id, CloseReason.DEVICE_BLOCKED)
+        log.info("device.changed", device_id=device_id, change="reject", status=device.status)
+        return self._to_json(device) | {"closedSessions": closed}
+
     async def block(self, *, device_id: DeviceId) -> dict[str, Any]:
         """Refuse a device from now on, and close its session."""
         device = await self._move(device_id, "block")
@@ -175,7 +185,7 @@ class DeviceOperations:
 
     async def assign(self, *, device_id: DeviceId, template_id: Dtmi) -> dict[str, Any]:
         """Assign a device template, or migrate to another. It stays while the device announces the same model."""
-        self._refuse_unknown_template(template_id)
+        refuse_unknown_template(self._catalog, template_id)
         now = self._clock()
 
         def assigned(device: Device) -> Device:
@@ -206,12 +216,6 @@ class DeviceOperations:
         device = await self._registry.amend(device_id, lambda device: transition(device, verb, now=now))
         log.info("device.changed", device_id=device_id, change=verb, status=device.status)
         return device
-
-    def _refuse_unknown_template(self, template_id: str) -> None:
-        if self._catalog.get(template_id) is None:
-            raise NotFoundError(
-                f"there is no device template {template_id}", hint="publish it: gateway template import FILE"
-            )
 
     def _to_json(self, device: Device) -> dict[str, Any]:
         return {
@@ -246,6 +250,24 @@ def sas_group(groups: Groups, name: str | None) -> tuple[EnrollmentGroup, Symmet
     raise NotFoundError(
         "no enrollment group has symmetric keys", hint="make one: gateway group create NAME --type sas"
     )
+
+
+def refuse_unknown_template(catalog: TemplateCatalog, template_id: str) -> None:
+    """Raise `NotFoundError` for a device template that nobody published."""
+    if catalog.get(template_id) is None:
+        raise NotFoundError(
+            f"there is no device template {template_id}", hint="publish it: gateway template import FILE"
+        )
+
+
+def rejected(device: Device, *, now: float) -> Device:
+    """A device that waited, turned away: blocked, and waiting again once it is unblocked. Raises `ConflictError`."""
+    if device.status is not Status.WAITING:
+        raise ConflictError(
+            f"{device.id} is {device.status}: only a device that waits can be rejected",
+            hint=f"to refuse it from now on: gateway device block {device.id}",
+        )
+    return transition(device, "block", now=now)
 
 
 def check_name(name: str | None) -> None:

@@ -30,6 +30,15 @@ def test_the_commands_of_the_page_about_devices(tmp_path: Path) -> None:
         "2 rows: 0 registered, 2 unchanged",
     ]
     assert '"Pump, north"' in printed["export"]
+    assert printed["change"].splitlines() == [
+        "blocked pump-1",
+        "would be blocked: 1 device, 1 unchanged",
+        "pump-2",
+        "blocked 1 device, 1 unchanged",
+        "unblocked 2 devices",
+        "deleted 2 devices",
+    ]
+    assert "primaryKey" in printed["connection"]
     assert (tmp_path / "with-keys.csv").read_text().count("=,") >= 3
 
 

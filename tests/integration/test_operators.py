@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.device import Fleet
+from tests.support.device import Device, Fleet
 from tests.support.gateway_process import GatewayProcess
 
 THERMOSTAT = "dtmi:com:example:Thermostat;1"
@@ -90,3 +90,18 @@ def test_health_and_the_sockets_mode(gateway: GatewayProcess) -> None:
     assert gateway.json("health")["healthy"] is True
     socket = Path(gateway.setup["config"]).parent / "state" / "control.sock"
     assert socket.stat().st_mode & 0o777 == 0o600
+
+
+def test_blocking_by_a_filter_closes_the_live_sessions(gateway: GatewayProcess, fleet: Fleet) -> None:
+    with fleet.hub("bulk-1") as one, fleet.hub("bulk-2") as other, fleet.hub("apart-1") as apart:
+        blocked = gateway.json("device", "block", "--prefix", "bulk-", "--yes")
+        assert (blocked["changed"], blocked["closedSessions"]) == (2, 2)
+        assert one.is_closed()
+        assert other.is_closed()
+        apart.ping()
+    gateway.wait_for("session.closed", device_id="bulk-2", reason="device_blocked")
+    with Device.plain(gateway.setup) as refused:
+        assert refused.connect("bulk-1", *fleet.hub_login("bulk-1")) == 5
+    assert gateway.json("device", "unblock", "--prefix", "bulk-", "--yes")["changed"] == 2
+    with fleet.hub("bulk-1"):
+        pass
