@@ -1,66 +1,114 @@
 """Who the devices are, and their CONNECT packets: made before the storm, which is not to measure signing."""
 
 import time
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias, assert_never
 
 from gateway.identity import sas
 from gateway.mqtt import Connect, encode
 from gateway.secrets import SymmetricKey
 from gateway.simulate.wire import hub_token, hub_username, provisioning_token, provisioning_username
 
-__all__ = ["Device", "Population"]
+__all__ = ["Certificates", "Credentials", "NoCredentials", "Password", "Population", "SasKeys"]
 
 KEEP_ALIVE_S: Final = 1767
-"""IoT Hub's maximum: the devices of a load test do not ping."""
-TOKEN_LIFETIME_S: Final = 24 * 3600
+"""IoT Hub's maximum."""
+_TOKEN_LIFETIME_S: Final = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SasKeys:
+    """Each device has the key that is derived from its group's, and signs a token with it."""
+
+    group_key: SymmetricKey
+    token_lifetime_s: int = _TOKEN_LIFETIME_S
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
-    """One device of the storm."""
+class NoCredentials:
+    """For a broker that lets everybody in."""
 
-    device_id: str
-    key: SymmetricKey
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Password:
+    """The same user name and password for all: what a plain MQTT broker knows."""
+
+    username: str
+    password: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates:
+    """A certificate of its own for each device: `ID.crt` and `ID.key` in a directory."""
+
+    directory: Path
+
+
+Credentials: TypeAlias = SasKeys | NoCredentials | Password | Certificates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Population:
-    """All of them: `storm-000001`, `storm-000002`, …, with keys derived from their group's."""
+    """All of them: `storm-000001`, `storm-000002`, …; counted from 0 in the code."""
 
     count: int
-    group_key: SymmetricKey
+    credentials: Credentials
+    hub: str = "localhost"
+    """The name by which the devices call their hub if nobody assigns one to them."""
     id_scope: str = ""
     prefix: str = "storm-"
     model_id: str | None = None
+    clean_session: bool = False
 
-    def devices(self) -> list[Device]:
-        ids = (f"{self.prefix}{number:06d}" for number in range(1, self.count + 1))
-        return [Device(device_id, sas.derive_device_key(self.group_key, device_id)) for device_id in ids]
+    def device_id(self, number: int) -> str:
+        return f"{self.prefix}{number + 1:06d}"
 
-    def provisioning_connect(self, device: Device) -> bytes:
+    def device_ids(self) -> Iterator[str]:
+        return map(self.device_id, range(self.count))
+
+    def provisioning_connect(self, number: int) -> bytes:
         """The CONNECT with which it asks the provisioning service for its hub."""
-        username = provisioning_username(self.id_scope, device.device_id)
-        token = provisioning_token(self.id_scope, device.device_id, device.key, _expiry())
-        return _connect(device.device_id, username, token)
+        device_id = self.device_id(number)
+        username = provisioning_username(self.id_scope, device_id)
+        match self.credentials:
+            case SasKeys(group_key=group_key):
+                key = sas.derive_device_key(group_key, device_id)
+                token = provisioning_token(self.id_scope, device_id, key, self._expiry())
+                return self._connect(device_id, username, token.encode())
+            case _:
+                return self._connect(device_id, username, None)
 
-    def hub_connect(self, device: Device, hub: str) -> bytes:
-        """The CONNECT for the hub of that name."""
-        username = hub_username(hub, device.device_id, self.model_id)
-        return _connect(device.device_id, username, hub_token(hub, device.device_id, device.key, _expiry()))
+    def hub_connect(self, number: int, hub: str | None = None) -> bytes:
+        """The CONNECT for the hub of that name. A token in it is valid from now on."""
+        device_id = self.device_id(number)
+        hub = hub or self.hub
+        match self.credentials:
+            case SasKeys(group_key=group_key):
+                key = sas.derive_device_key(group_key, device_id)
+                token = hub_token(hub, device_id, key, self._expiry())
+                return self._connect(device_id, hub_username(hub, device_id, self.model_id), token.encode())
+            case Certificates():
+                return self._connect(device_id, hub_username(hub, device_id, self.model_id), None)
+            case Password(username=username, password=password):
+                return self._connect(device_id, username, password)
+            case NoCredentials():
+                return self._connect(device_id, None, None)
+            case _:
+                assert_never(self.credentials)
 
+    def _expiry(self) -> int:
+        lifetime_s = self.credentials.token_lifetime_s if isinstance(self.credentials, SasKeys) else 0
+        return int(time.time()) + lifetime_s
 
-def _connect(client_id: str, username: str, token: str) -> bytes:
-    return encode(
-        Connect(
-            client_id=client_id,
-            clean_session=False,
-            keep_alive=KEEP_ALIVE_S,
-            username=username,
-            password=token.encode(),
+    def _connect(self, client_id: str, username: str | None, password: bytes | None) -> bytes:
+        return encode(
+            Connect(
+                client_id=client_id,
+                clean_session=self.clean_session,
+                keep_alive=KEEP_ALIVE_S,
+                username=username,
+                password=password,
+            )
         )
-    )
-
-
-def _expiry() -> int:
-    return int(time.time()) + TOKEN_LIFETIME_S

@@ -1,48 +1,18 @@
 """What a storm counted, and how it is told."""
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
-from loadtest.sessions import Kind, Outcome
+from loadtest.tally import Tally
 
-__all__ = ["Latency", "StormResult", "Tally", "print_result"]
+__all__ = ["Latency", "StormResult", "print_result"]
 
 _MS: Final = 1000.0
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts outcomes. Each attempt that was offered is in exactly one of the others once it is over."""
-
-    offered: int = 0
-    admitted: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-    """By code: `connack 5`, `dps 401002`."""
-    timed_out: int = 0
-    failed: Counter[str] = field(default_factory=Counter)
-    """By reason: `connection refused`."""
-    latencies_s: list[float] = field(default_factory=list)
-    """Of the admitted."""
-
-    def add(self, outcome: Outcome, latency_s: float) -> None:
-        match outcome.kind:
-            case Kind.ADMITTED:
-                self.admitted += 1
-                self.latencies_s.append(latency_s)
-            case Kind.REFUSED:
-                self.refused[outcome.detail] += 1
-            case Kind.TIMED_OUT:
-                self.timed_out += 1
-            case Kind.FAILED:
-                self.failed[outcome.detail] += 1
-            case _:
-                assert_never(outcome.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +25,11 @@ class Latency:
     maximum: float
 
     @classmethod
-    def of(cls, latencies_s: Sequence[float]) -> "Latency | None":
+    def of(cls, latencies_s: Iterable[float]) -> "Latency | None":
         """None if there are none."""
-        if not latencies_s:
-            return None
         ordered = sorted(latencies_s)
+        if not ordered:
+            return None
 
         def percentile(percent: int) -> float:
             return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
@@ -77,22 +47,29 @@ class StormResult:
     timed_out: int
     failed: dict[str, int]
     lost: int
-    """Admitted, and then disconnected by the gateway before the storm was over."""
+    """Admitted, and then disconnected by the server before the storm was over."""
     elapsed_s: float
     """From the first dial to the last outcome."""
     latency: Latency | None
+    tester_cpu_s: float
+    """What the tester spent; above a core for each of its processes, it was the bottleneck."""
+    tester_late_s: float
+    """The longest that an attempt waited in the tester after it was due."""
 
     @classmethod
-    def of(cls, tally: Tally, *, lost: int, elapsed_s: float) -> "StormResult":
+    def of(cls, tally: Tally) -> "StormResult":
+        total = tally.total()
         return cls(
-            offered=tally.offered,
-            admitted=tally.admitted,
-            refused=dict(tally.refused.most_common()),
-            timed_out=tally.timed_out,
-            failed=dict(tally.failed.most_common()),
-            lost=lost,
-            elapsed_s=elapsed_s,
-            latency=Latency.of(tally.latencies_s),
+            offered=total.offered,
+            admitted=total.admitted,
+            refused=dict(total.refused.most_common()),
+            timed_out=total.timed_out,
+            failed=dict(total.failed.most_common()),
+            lost=total.lost,
+            elapsed_s=tally.finished_s,
+            latency=Latency.of(total.latencies_s),
+            tester_cpu_s=tally.cpu_s,
+            tester_late_s=tally.latest_start_s,
         )
 
     @property
@@ -120,6 +97,10 @@ class StormResult:
                 "p90": round(latency.p90 * _MS, 2),
                 "p99": round(latency.p99 * _MS, 2),
                 "max": round(latency.maximum * _MS, 2),
+            },
+            "tester": {
+                "cpuSeconds": round(self.tester_cpu_s, 3),
+                "latestStartMs": round(self.tester_late_s * _MS, 2),
             },
         }
 

@@ -33,6 +33,9 @@ class FakeGateway:
     connects: list[Connect] = field(default_factory=list)
     certificate_names: list[str] = field(default_factory=list)
     """The common names of the client certificates that were shown."""
+    tls_versions: set[str] = field(default_factory=set)
+    subscribed: list[str] = field(default_factory=list)
+    """Topic filters, without what the provisioning service's clients subscribe to."""
     published: list[tuple[str, Publish]] = field(default_factory=list)
     """(client id, message), without what was said to the provisioning service."""
     asked: Counter[str] = field(default_factory=Counter)
@@ -83,10 +86,12 @@ def make_certificates(directory: Path, device_id: str) -> Certificates:
 
 
 @asynccontextmanager
-async def fake_gateway(gateway: FakeGateway, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeGateway]:
+async def fake_gateway(
+    gateway: FakeGateway, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[FakeGateway]:
     """Serve on a free port of loopback."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Session(gateway), "127.0.0.1", 0, ssl=tls)
+    server = await loop.create_server(lambda: _Session(gateway), host, 0, ssl=tls)
     gateway.port = server.sockets[0].getsockname()[1]
     async with server:
         yield gateway
@@ -107,6 +112,9 @@ class _Session(asyncio.Protocol):
         if shown:
             subject = {key: value for ((key, value),) in shown["subject"]}
             self._gateway.certificate_names.append(subject["commonName"])
+        encrypted = transport.get_extra_info("ssl_object")
+        if encrypted is not None:
+            self._gateway.tls_versions.add(encrypted.version())
         self._gateway.open += 1
         self._gateway.all_closed.clear()
 
@@ -125,12 +133,14 @@ class _Session(asyncio.Protocol):
                 self._client_id = event.client_id
                 self._gateway.connects.append(event)
                 self._gateway.on_connect(event)
-                assert event.username is not None
-                if "/registrations/" in event.username:
+                if "/registrations/" in (event.username or ""):
                     self._connect_to_provisioning()
                 else:
                     self._connect_to_hub()
             case Subscribe():
+                self._gateway.subscribed += [
+                    name for name, _ in event.filters if not name.startswith("$dps/")
+                ]
                 self._transport.write(self._mqtt.suback(event.packet_id, (1,) * len(event.filters)))
             case Publish():
                 assert event.packet_id is not None

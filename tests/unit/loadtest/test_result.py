@@ -5,26 +5,24 @@ import io
 import pytest
 from rich.console import Console
 
-from loadtest.result import Latency, StormResult, Tally, print_result
-from loadtest.sessions import ADMITTED, TIMED_OUT, Kind, Outcome, failed
+from loadtest.result import Latency, StormResult, print_result
+from loadtest.tally import Tally
 
 
 def tally() -> Tally:
-    counts = Tally(offered=6)
-    for outcome, latency_s in (
-        (ADMITTED, 0.010),
-        (ADMITTED, 0.030),
-        (Outcome(Kind.REFUSED, "connack 5"), 0.5),
-        (Outcome(Kind.REFUSED, "connack 3"), 0.5),
-        (TIMED_OUT, 30.0),
-        (failed("connection refused"), 0.5),
-    ):
-        counts.add(outcome, latency_s)
+    counts = Tally(finished_s=0.5, cpu_s=0.1, latest_start_s=0.002)
+    first, second = counts.at(0.2), counts.at(1.7)
+    first.offered, second.offered = 4, 2
+    first.admitted = second.admitted = second.timed_out = second.lost = 1
+    first.latencies_s.append(0.010)
+    second.latencies_s.append(0.030)
+    first.refused.update(["connack 5", "connack 3"])
+    first.failed.update(["connection refused"])
     return counts
 
 
 def test_only_the_latencies_of_the_admitted_are_told() -> None:
-    result = StormResult.of(tally(), lost=1, elapsed_s=0.5)
+    result = StormResult.of(tally())
     assert result.to_json() == {
         "offered": 6,
         "admitted": 2,
@@ -35,6 +33,7 @@ def test_only_the_latencies_of_the_admitted_are_told() -> None:
         "elapsedSeconds": 0.5,
         "admittedPerSecond": 4.0,
         "latencyMs": {"p50": 10.0, "p90": 30.0, "p99": 30.0, "max": 30.0},
+        "tester": {"cpuSeconds": 0.1, "latestStartMs": 2.0},
     }
 
 
@@ -45,7 +44,9 @@ def test_a_percentile_is_a_latency_that_a_device_had() -> None:
 
 
 def test_a_storm_in_which_nobody_was_admitted_has_no_latency() -> None:
-    result = StormResult.of(Tally(offered=1, timed_out=1), lost=0, elapsed_s=1.0)
+    nobody = Tally(finished_s=1.0)
+    nobody.at(0).offered = nobody.at(0).timed_out = 1
+    result = StormResult.of(nobody)
     assert result.latency is None
     assert result.to_json()["latencyMs"] is None
     print_result(result, Console(file=io.StringIO()))
@@ -56,5 +57,5 @@ def test_a_storm_in_which_nobody_was_admitted_has_no_latency() -> None:
 )
 def test_the_summary_names_everything_that_happened(line: str) -> None:
     out = io.StringIO()
-    print_result(StormResult.of(tally(), lost=1, elapsed_s=0.5), Console(file=out, width=80))
+    print_result(StormResult.of(tally()), Console(file=out, width=80))
     assert line in out.getvalue()

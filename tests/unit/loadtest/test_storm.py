@@ -8,31 +8,21 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import OperationError
-from gateway.secrets import SymmetricKey
-from loadtest.devices import Population
+from loadtest.certificates import load_certificate, make_certificates
+from loadtest.devices import Certificates, NoCredentials, Password
+from loadtest.plan import Arrival, Pattern, Plan, Retry, Route, TlsVersion
+from loadtest.processes import run
 from loadtest.result import StormResult
-from loadtest.storm import Route, StormPlan, Target, run_storm
-from tests.support.fake_gateway import (
-    Behaviour,
-    FakeGateway,
-    ProvisioningBehaviour,
-    fake_gateway,
-    make_certificates,
-)
+from loadtest.target import find_target
+from tests.support.driven import PATIENCE_S, Control, drive, population, target
+from tests.support.fake_gateway import Behaviour, FakeGateway, ProvisioningBehaviour, fake_gateway
+from tests.support.fake_gateway import make_certificates as make_servers_certificates
 
-KEY = SymmetricKey(bytes(range(64)))
-PATIENCE_S = 20.0
 IMPATIENCE_S = 0.2
 
 
-def population(count: int) -> Population:
-    return Population(
-        count=count, group_key=KEY, id_scope="0ne00ABCDEF", model_id="dtmi:com:example:Thermostat;1"
-    )
-
-
-async def storm(gateway: FakeGateway, count: int, plan: StormPlan) -> StormResult:
-    return await run_storm(Target(host="127.0.0.1", port=gateway.port, ca_file=None), population(count), plan)
+async def storm(gateway: FakeGateway, count: int, plan: Plan) -> StormResult:
+    return await drive(target(gateway.port), population(count), plan)
 
 
 def assert_adds_up(result: StormResult) -> None:
@@ -42,7 +32,7 @@ def assert_adds_up(result: StormResult) -> None:
 
 async def test_all_devices_are_admitted_and_leave_in_order() -> None:
     async with fake_gateway(FakeGateway()) as gateway:
-        result = await storm(gateway, 25, StormPlan(connectors=4, timeout_s=PATIENCE_S))
+        result = await storm(gateway, 25, Plan(connectors=4, timeout_s=PATIENCE_S))
     assert result.all_admitted
     assert (result.offered, result.admitted, result.lost) == (25, 25, 0)
     assert result.latency is not None
@@ -55,7 +45,7 @@ async def test_all_devices_are_admitted_and_leave_in_order() -> None:
 
 async def test_each_device_brings_its_own_proof_and_its_model() -> None:
     async with fake_gateway(FakeGateway()) as gateway:
-        await storm(gateway, 2, StormPlan(timeout_s=PATIENCE_S))
+        await storm(gateway, 2, Plan(timeout_s=PATIENCE_S))
     first, second = sorted(gateway.connects, key=lambda connect: connect.client_id)
     assert first.username is not None
     assert first.username.startswith("127.0.0.1/storm-000001/?api-version=")
@@ -65,8 +55,16 @@ async def test_each_device_brings_its_own_proof_and_its_model() -> None:
     assert first.password != second.password
 
 
-@pytest.mark.parametrize("connectors", [1, 3, 50])
-async def test_every_outcome_is_counted_as_itself(connectors: int) -> None:
+async def test_a_plain_broker_gets_a_password_or_nothing() -> None:
+    password = Password(username="meter", password=b"secret")
+    async with fake_gateway(FakeGateway()) as gateway:
+        await drive(target(gateway.port), population(1, password), Plan(timeout_s=PATIENCE_S))
+        await drive(target(gateway.port), population(1, NoCredentials()), Plan(timeout_s=PATIENCE_S))
+    assert [(c.username, c.password) for c in gateway.connects] == [("meter", b"secret"), (None, None)]
+
+
+@pytest.mark.parametrize("connectors", [1, 3, None])
+async def test_every_outcome_is_counted_as_itself(connectors: int | None) -> None:
     behaviours: Mapping[str, Behaviour] = {
         "storm-000002": 5,
         "storm-000003": 3,
@@ -76,7 +74,7 @@ async def test_every_outcome_is_counted_as_itself(connectors: int) -> None:
         "storm-000007": "silent",
     }
     async with fake_gateway(FakeGateway(behaviours=behaviours)) as gateway:
-        result = await storm(gateway, 10, StormPlan(connectors=connectors, timeout_s=IMPATIENCE_S))
+        result = await storm(gateway, 10, Plan(connectors=connectors, timeout_s=IMPATIENCE_S))
     assert_adds_up(result)
     assert not result.all_admitted
     assert result.offered == 10
@@ -87,8 +85,10 @@ async def test_every_outcome_is_counted_as_itself(connectors: int) -> None:
 
 
 async def test_a_device_that_is_dropped_after_its_admission_is_lost() -> None:
+    control = Control(on_settled=lambda _: None)
+    control.tell = lambda totals: totals.lost and control.order("leave")  # type: ignore[method-assign, func-returns-value]
     async with fake_gateway(FakeGateway(behaviours={"storm-000002": "drop later"})) as gateway:
-        result = await storm(gateway, 3, StormPlan(timeout_s=PATIENCE_S, hold_s=0.1))
+        result = await drive(target(gateway.port), population(3), Plan(timeout_s=PATIENCE_S), control=control)
     assert_adds_up(result)
     assert (result.admitted, result.lost) == (3, 1)
     assert not result.all_admitted
@@ -102,7 +102,7 @@ async def test_with_provisioning_a_device_goes_to_the_hub_that_it_was_assigned()
         "storm-000005": "refuse",
     }
     async with fake_gateway(FakeGateway(hub="hub-7.example", provisioning=behaviours)) as gateway:
-        result = await storm(gateway, 5, StormPlan(path=Route.DPS, timeout_s=PATIENCE_S))
+        result = await storm(gateway, 5, Plan(path=Route.DPS, timeout_s=PATIENCE_S))
     assert_adds_up(result)
     assert result.admitted == 3
     assert result.refused == {"dps 401002": 1, "connack 5": 1}
@@ -114,60 +114,135 @@ async def test_with_provisioning_a_device_goes_to_the_hub_that_it_was_assigned()
 
 async def test_a_device_that_is_never_assigned_times_out() -> None:
     async with fake_gateway(FakeGateway(provisioning={"storm-000001": "never"})) as gateway:
-        result = await storm(gateway, 1, StormPlan(path=Route.DPS, timeout_s=IMPATIENCE_S))
+        result = await storm(gateway, 1, Plan(path=Route.DPS, timeout_s=IMPATIENCE_S))
     assert (result.offered, result.timed_out) == (1, 1)
 
 
+@pytest.mark.parametrize("version", list(TlsVersion))
 @pytest.mark.parametrize("route", list(Route))
-async def test_devices_come_in_over_tls(route: Route, tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path, "unused")
+async def test_devices_come_in_over_tls(route: Route, version: TlsVersion, tmp_path: Path) -> None:
+    certificates = make_servers_certificates(tmp_path, "unused")
     async with fake_gateway(FakeGateway(), certificates.server) as gateway:
-        target = Target(host="localhost", port=gateway.port, ca_file=certificates.ca_file)
-        result = await run_storm(target, population(5), StormPlan(path=route, timeout_s=PATIENCE_S))
-    assert result.all_admitted
+        where = target(gateway.port, ca_file=certificates.ca_file, tls_version=version)
+        result = await drive(where, population(5), Plan(path=route, timeout_s=PATIENCE_S))
+    assert result.all_admitted, result
     assert gateway.goodbyes == (10 if route is Route.DPS else 5)
+    assert gateway.tls_versions == {f"TLSv{version}"}
+
+
+@pytest.mark.parametrize("version", list(TlsVersion))
+async def test_each_device_shows_its_own_certificate(version: TlsVersion, tmp_path: Path) -> None:
+    certificates = make_servers_certificates(tmp_path, "unused")
+    devices = population(3, Certificates(directory=tmp_path / "devices"))
+    make_certificates(tmp_path / "devices", devices.device_ids())
+    certificates.server.load_verify_locations(tmp_path / "devices" / "ca.crt")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        result = await drive(
+            target(gateway.port, ca_file=certificates.ca_file, tls_version=version),
+            devices,
+            Plan(timeout_s=PATIENCE_S),
+            certificate_of=lambda number: load_certificate(tmp_path / "devices", devices.device_id(number)),
+        )
+    assert result.all_admitted, result
+    assert sorted(gateway.certificate_names) == ["storm-000001", "storm-000002", "storm-000003"]
+    assert {connect.password for connect in gateway.connects} == {None}
 
 
 async def test_a_gateway_with_a_certificate_of_another_ca_is_a_failure_of_each_device(tmp_path: Path) -> None:
-    certificates = make_certificates(tmp_path, "unused")
+    certificates = make_servers_certificates(tmp_path, "unused")
     async with fake_gateway(FakeGateway(), certificates.server) as gateway:
-        target = Target(host="localhost", port=gateway.port, ca_file=certificates.other_ca_file)
-        result = await run_storm(target, population(2), StormPlan(timeout_s=PATIENCE_S))
+        where = await asyncio.to_thread(
+            find_target, "localhost", gateway.port, ca_file=certificates.other_ca_file
+        )
+        result = await drive(where, population(2), Plan(timeout_s=PATIENCE_S))
     assert_adds_up(result)
     assert result.failed == {"TLS: CERTIFICATE_VERIFY_FAILED": 2}
 
 
+async def test_a_gateway_with_a_certificate_for_another_name_is_told_in_a_line(tmp_path: Path) -> None:
+    certificates = make_servers_certificates(tmp_path, "unused")
+    async with fake_gateway(FakeGateway(), certificates.server) as gateway:
+        with pytest.raises(OperationError, match=r"^127\.0\.0\.2: IP address mismatch"):
+            async with fake_gateway(FakeGateway(), certificates.server, host="127.0.0.2") as elsewhere:
+                await asyncio.to_thread(
+                    find_target, "127.0.0.2", elsewhere.port, ca_file=certificates.ca_file
+                )
+    assert not gateway.connects
+
+
 async def test_a_rate_spreads_the_devices_out() -> None:
     async with fake_gateway(FakeGateway()) as gateway:
-        result = await storm(gateway, 5, StormPlan(rate_per_s=100, timeout_s=PATIENCE_S))
+        plan = Plan(arrival=Arrival(pattern=Pattern.CONSTANT, rate_per_s=100), timeout_s=PATIENCE_S)
+        result = await storm(gateway, 5, plan)
     assert result.admitted == 5
     assert result.elapsed_s >= 0.04, "the fifth device is due 40 ms after the first"
 
 
-async def test_a_storm_that_is_stopped_tells_what_it_counted_so_far() -> None:
-    stop = asyncio.Event()
+async def test_a_refused_device_that_tries_again_comes_in() -> None:
+    behaviours: dict[str, Behaviour] = {"storm-000002": 3}
+    async with fake_gateway(FakeGateway(behaviours=behaviours)) as gateway:
+
+        def second_time(_: object) -> None:
+            if [c.client_id for c in gateway.connects].count("storm-000002") == 2:
+                behaviours.clear()
+
+        gateway.on_connect = second_time
+        result = await storm(
+            gateway, 3, Plan(retry=Retry(first_s=0.01, longest_s=0.02), timeout_s=PATIENCE_S)
+        )
+    assert_adds_up(result)
+    assert (result.offered, result.admitted, result.refused) == (4, 3, {"connack 3": 1})
+
+
+async def test_each_device_reconnects_as_often_as_there_are_rounds() -> None:
     async with fake_gateway(FakeGateway()) as gateway:
-        gateway.on_connect = lambda _: stop.set()
-        target = Target(host="127.0.0.1", port=gateway.port, ca_file=None)
-        plan = StormPlan(rate_per_s=0.01, timeout_s=PATIENCE_S, hold_s=3600)
-        result = await run_storm(target, population(5), plan, stop)
+        result = await storm(gateway, 3, Plan(stay=False, rounds=4, timeout_s=PATIENCE_S))
+    assert (result.offered, result.admitted, result.lost) == (12, 12, 0)
+    assert gateway.goodbyes == 12
+    assert {c.client_id for c in gateway.connects} == {"storm-000001", "storm-000002", "storm-000003"}
+
+
+async def test_a_device_that_subscribes_is_in_when_its_subscription_is() -> None:
+    async with fake_gateway(FakeGateway()) as gateway:
+        result = await storm(gateway, 2, Plan(subscribe=True, timeout_s=PATIENCE_S))
+    assert result.all_admitted
+    assert sorted(gateway.subscribed) == [
+        "devices/storm-000001/messages/devicebound/#",
+        "devices/storm-000002/messages/devicebound/#",
+    ]
+
+
+async def test_a_storm_that_is_stopped_tells_what_it_counted_so_far() -> None:
+    control = Control()
+    async with fake_gateway(FakeGateway()) as gateway:
+        gateway.on_connect = lambda _: control.order("stop")
+        plan = Plan(arrival=Arrival(pattern=Pattern.CONSTANT, rate_per_s=0.01), timeout_s=PATIENCE_S)
+        result = await drive(target(gateway.port), population(5), plan, control=control)
     assert (result.offered, result.admitted) == (1, 1)
     assert gateway.goodbyes == 1
 
 
-async def test_a_gateway_that_is_not_there_is_told_in_a_line() -> None:
+def test_a_gateway_that_is_not_there_is_told_in_a_line() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        target = Target(host="127.0.0.1", port=bound.getsockname()[1], ca_file=None)
         with pytest.raises(OperationError, match=r"^127\.0\.0\.1:\d+: .*refused"):
-            await run_storm(target, population(1), StormPlan())
+            find_target("127.0.0.1", bound.getsockname()[1])
 
 
-async def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
+async def test_worker_processes_share_the_devices_and_their_counts_are_added_up() -> None:
+    async with fake_gateway(FakeGateway(behaviours={"storm-000004": 5})) as gateway:
+        plan = Plan(connectors=2, timeout_s=PATIENCE_S)
+        tally = await asyncio.to_thread(run, target(gateway.port), population(7), plan, processes=2)
+    result = StormResult.of(tally)
+    assert_adds_up(result)
+    assert (result.offered, result.admitted, result.refused) == (7, 6, {"connack 5": 1})
+    assert len({connect.client_id for connect in gateway.connects}) == 7
+
+
+def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _: (64, 100))
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
-    target = Target(host="127.0.0.1", port=1, ca_file=None)
-    with pytest.raises(OperationError, match=r"\d+ open files are needed, and this user may have 100"):
-        await run_storm(target, population(101), StormPlan())
+    with pytest.raises(OperationError, match=r"^100000 devices need more open files than 64 processes"):
+        run(target(1), population(100_000), Plan())

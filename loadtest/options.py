@@ -1,0 +1,246 @@
+"""The options that several commands share, and what they mean together.
+
+A dataclass is a set of options; `takes` makes a command of a function that takes such sets.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Final, assert_never, get_type_hints
+
+import typer
+
+from gateway.errors import OperationError
+from gateway.secrets import SymmetricKey
+from loadtest.devices import Certificates, Credentials, NoCredentials, Password, Population, SasKeys
+from loadtest.plan import Arrival, Pattern, Plan, Route, Target, TlsVersion
+from loadtest.processes import default_processes
+from loadtest.target import find_target
+
+__all__ = ["DeviceOptions", "Proof", "RunOptions", "takes"]
+
+_TLS_PORT: Final = 8883
+_PLAIN_PORT: Final = 1884
+_CONNECTORS: Final = 200
+
+
+class Proof(StrEnum):
+    """What the devices prove their identity with."""
+
+    SAS = "sas"
+    NONE = "none"
+    PASSWORD = "password"  # noqa: S105 - the name of a kind
+    CERTIFICATE = "certificate"
+
+
+@dataclass(kw_only=True)
+class DeviceOptions:
+    """Which devices, and which server."""
+
+    devices: Annotated[int, typer.Option("-n", "--devices", min=1, help="How many.")]
+    host: Annotated[str, typer.Option(help="One of the names the server goes by.")] = "localhost"
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, show_default=f"{_TLS_PORT}, with --plain {_PLAIN_PORT}", help="The devices' port."),
+    ] = None  # fmt: skip
+    plain: Annotated[bool, typer.Option("--plain", help="Without TLS.")] = False
+    ca: Annotated[Path | None, typer.Option(help="PEM: the CA of the server's certificate.")] = None
+    tls_version: Annotated[
+        TlsVersion | None, typer.Option(show_default="the newest", help="The devices' only TLS version.")
+    ] = None
+    credentials: Annotated[
+        Proof, typer.Option(help="Keys of a SAS group, a certificate each, one password for all, or nothing.")
+    ] = Proof.SAS
+    group_key: Annotated[
+        str | None,
+        typer.Option(envvar="GATEWAY_GROUP_KEY", help="For sas: the enrollment group's key."),
+    ] = None
+    username: Annotated[str | None, typer.Option(help="For password.")] = None
+    password_file: Annotated[Path | None, typer.Option(help="For password: its first line.")] = None
+    certificates: Annotated[
+        Path | None,
+        typer.Option(help="For certificate: the directory that keeps them; what is missing is made."),
+    ] = None
+    ca_key: Annotated[
+        Path | None,
+        typer.Option(show_default="the directory's own", help="PEM: the key of the CA that signs those."),
+    ] = None
+    ca_certificate: Annotated[
+        Path | None, typer.Option(show_default="beside its key, .crt", help="PEM: that CA's certificate.")
+    ] = None
+    path: Annotated[
+        Route, typer.Option(help="Straight to the hub, or to the provisioning service first.")
+    ] = Route.HUB
+    id_scope: Annotated[str, typer.Option(help="For --path dps.")] = ""
+    prefix: Annotated[str, typer.Option(help="Of the device ids.")] = "storm-"
+    model: Annotated[str | None, typer.Option(help="The model that the devices announce.")] = None
+    clean_session: Annotated[
+        bool, typer.Option("--clean-session", help="The server need not remember their subscriptions.")
+    ] = False
+    source: Annotated[
+        list[str] | None,
+        typer.Option(help="A local address that devices come from; repeat it to spread them over several."),
+    ] = None
+
+    def target(self) -> Target:
+        """Look for the server. Raises `OperationError`."""
+        if self.plain == (self.ca is not None):
+            raise OperationError("say either --plain or --ca FILE")
+        if self.plain and self.credentials is Proof.CERTIFICATE:
+            raise OperationError("--credentials certificate needs TLS", hint="say --ca FILE, not --plain")
+        return find_target(
+            self.host,
+            self.port or (_PLAIN_PORT if self.plain else _TLS_PORT),
+            ca_file=self.ca,
+            tls_version=self.tls_version,
+            sources=tuple(self.source or ()),
+        )
+
+    def population(self) -> Population:
+        """Raises `OperationError`."""
+        if self.path is Route.DPS and not self.id_scope:
+            raise OperationError("--path dps needs --id-scope")
+        if self.path is Route.DPS and self.credentials not in {Proof.SAS, Proof.CERTIFICATE}:
+            raise OperationError("--path dps needs --credentials sas or certificate")
+        return Population(
+            count=self.devices,
+            credentials=self._credentials(),
+            hub=self.host,
+            id_scope=self.id_scope,
+            prefix=self.prefix,
+            model_id=self.model,
+            clean_session=self.clean_session,
+        )
+
+    def _credentials(self) -> Credentials:
+        match self.credentials:
+            case Proof.SAS:
+                if self.group_key is None:
+                    raise OperationError(
+                        "--credentials sas needs --group-key", hint="or the environment's GATEWAY_GROUP_KEY"
+                    )
+                try:
+                    return SasKeys(group_key=SymmetricKey.from_base64(self.group_key))
+                except ValueError as error:
+                    raise OperationError(f"the group key: {error}") from None
+            case Proof.NONE:
+                return NoCredentials()
+            case Proof.PASSWORD:
+                if self.username is None or self.password_file is None:
+                    raise OperationError("--credentials password needs --username and --password-file")
+                return Password(username=self.username, password=_first_line(self.password_file))
+            case Proof.CERTIFICATE:
+                if self.certificates is None:
+                    raise OperationError("--credentials certificate needs --certificates DIR")
+                return Certificates(directory=self.certificates)
+            case _:
+                assert_never(self.credentials)
+
+
+@dataclass(kw_only=True)
+class RunOptions:
+    """How they come, and what is told."""
+
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, show_default="as fast as possible", help="New devices a second."),
+    ] = None
+    ramp: Annotated[
+        float | None, typer.Option(min=0.001, help="With --rate: seconds until that rate is reached.")
+    ] = None
+    at_once: Annotated[bool, typer.Option("--at-once", help="All are due at the start.")] = False
+    connectors: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default=f"{_CONNECTORS}; with --rate or --at-once no limit",
+            help="Devices between dialling and their outcome.",
+        ),
+    ] = None
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds that one device waits.")] = 30.0
+    subscribe: Annotated[
+        bool, typer.Option("--subscribe", help="Each subscribes, and is in when that is confirmed.")
+    ] = False
+    processes: Annotated[
+        int | None, typer.Option(min=1, show_default="all cores but one", help="Worker processes.")
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False
+
+    def arrival(self) -> Arrival:
+        """Raises `OperationError`."""
+        if self.at_once:
+            if self.rate is not None:
+                raise OperationError("say either --rate or --at-once")
+            return Arrival(pattern=Pattern.AT_ONCE)
+        if self.rate is None:
+            if self.ramp is not None:
+                raise OperationError("--ramp needs --rate", hint="it is the rate that the ramp ends at")
+            return Arrival()
+        if self.ramp is not None:
+            return Arrival(pattern=Pattern.RAMP, rate_per_s=self.rate, ramp_s=self.ramp)
+        return Arrival(pattern=Pattern.CONSTANT, rate_per_s=self.rate)
+
+    def plan(self, path: Route) -> Plan:
+        arrival = self.arrival()
+        connectors = self.connectors
+        if connectors is None and arrival.pattern is Pattern.ASAP:
+            connectors = _CONNECTORS
+        return Plan(
+            path=path,
+            arrival=arrival,
+            connectors=connectors,
+            timeout_s=self.timeout,
+            subscribe=self.subscribe,
+        )
+
+    @property
+    def workers(self) -> int:
+        return self.processes or default_processes()
+
+
+def takes(function: Callable[..., None]) -> Callable[..., None]:
+    """`function`, with each parameter that is a set of options replaced by those options."""
+    own = inspect.signature(function)
+    hints = get_type_hints(function, include_extras=True)
+    sets = {name: hint for name, hint in hints.items() if hint in {DeviceOptions, RunOptions}}
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in own.parameters.items():
+        if name in sets:
+            parameters += _parameters(sets[name])
+        else:
+            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        made = {
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            for name, kind in sets.items()
+        }
+        function(**made, **values)
+
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in parameters}
+    return command
+
+
+def _parameters(kind: type) -> list[inspect.Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(kind)
+    ]
+
+
+def _first_line(file: Path) -> bytes:
+    try:
+        return file.read_bytes().partition(b"\n")[0].rstrip(b"\r")
+    except OSError as error:
+        raise OperationError(f"{file}: {error.strerror}") from None
