@@ -22,6 +22,7 @@ from gateway import log as logging_setup
 from gateway import mqtt
 from gateway.admission import Admission, Admitted
 from gateway.api.control import ControlServer
+from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.dps.session import DpsSession
 from gateway.edge.connection import Connection, Edge
@@ -44,6 +45,7 @@ from gateway.session import CloseReason, Dialect, Session
 from gateway.settings import DeviceSettings, Settings, load_config_file, load_settings
 from gateway.state_lock import StateLock
 from gateway.telemetry.router import Sink, TelemetryRouter
+from gateway.tokens import Tokens
 
 __all__ = ["Core", "Gateway", "open_core", "serve"]
 
@@ -65,6 +67,7 @@ class Core:
     twins: Twins
     groups: Groups
     catalog: TemplateCatalog
+    tokens: Tokens
     operations: Operations
 
 
@@ -84,14 +87,18 @@ async def open_core(
         twins = Twins(store, registry.registrar, settings.twin)
         groups = Groups(store, leaf_cache_size=settings.provisioning.verified_leaf_cache_size)
         catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
+        tokens = Tokens(store.operators, id_scope=settings.id_scope)
         await groups.load()
         await catalog.load()
+        await tokens.load()
         await registry.start()
         try:
             operations = Operations(
                 registry=registry,
                 groups=groups,
                 catalog=catalog,
+                tokens=tokens,
+                audit=AuditLog(store.operators, settings.audit, clock=clock),
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -103,6 +110,7 @@ async def open_core(
                 twins=twins,
                 groups=groups,
                 catalog=catalog,
+                tokens=tokens,
                 operations=operations,
             )
         finally:

@@ -5,7 +5,9 @@
     ├── StartError           the set-up is fine, but the machine says no (a port, a lock, a file)
     ├── OperationError       an operator's request can't be carried out
     │   ├── NotFoundError    … because the thing isn't there
+    │   ├── ForbiddenError   … because who asks has no right to it
     │   └── ConflictError    … because of the state the thing is in
+    │       └── ChangedError … because it is not the state that the caller saw
     ├── TemplateError        a model can't become a device template
     └── StoreError           the store can't answer
         ├── StoreUnavailable it may answer later (full disk, locked, connection lost)
@@ -16,7 +18,9 @@ The text of each is one line for an operator; `hint`, when there is one, says wh
 """
 
 __all__ = [
+    "ChangedError",
     "ConflictError",
+    "ForbiddenError",
     "GatewayError",
     "NotFoundError",
     "OperationError",
@@ -56,6 +60,14 @@ class NotFoundError(OperationError):
 
 class ConflictError(OperationError):
     """It exists already, or its state forbids what was asked."""
+
+
+class ChangedError(ConflictError):
+    """Somebody else changed it since the caller read it: its etag is another one."""
+
+
+class ForbiddenError(OperationError):
+    """The role of who asks does not allow it."""
 
 
 class TemplateError(GatewayError):

@@ -45,6 +45,8 @@ EVENTS: Final[dict[str, str]] = {
     "operation.failed": "an operator's verb broke on a fault of the gateway's own",
     "group.changed": "an enrollment group was created, changed or deleted",
     "enrollment.changed": "an individual enrollment was created, changed or deleted",
+    "token.changed": "an API token was created or deleted",
+    "audit.failed": "the audit log could not be told how a change ended; its record says `begun`",
     "application.accepted": "an application logged in",
     "application.refused": "a login on the applications' listener was refused; `reason` says why",
     "application.denied": "an application asked for a topic it has no right to",

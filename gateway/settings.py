@@ -22,6 +22,7 @@ from gateway.mqtt.topics import validate_topic_filter
 __all__ = [
     "PLUGIN_PATH",
     "ApplicationSettings",
+    "AuditSettings",
     "BindAddress",
     "DeviceSettings",
     "LogSettings",
@@ -211,6 +212,16 @@ class ApplicationSettings(_Section):
         return value
 
 
+class AuditSettings(_Section):
+    """How much of what operators did is remembered."""
+
+    max_records: int = Field(default=100_000, ge=100)
+    """The oldest are dropped beyond it; about 1 KB each."""
+    max_age_days: int = Field(default=400, ge=1, le=3660)
+    max_document_bytes: int = Field(default=16 * _KIB, ge=256)
+    """Of what something was before or after a change; of more only the size and the SHA-256 are kept."""
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
@@ -230,6 +241,7 @@ class Settings(_Section):
     model_repository: ModelRepositorySettings = ModelRepositorySettings()
     registry: RegistrySettings = RegistrySettings()
     applications: tuple[ApplicationSettings, ...] = ()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("hosts")

@@ -32,8 +32,10 @@ import orjson
 
 from gateway.api.error_form import error_from_json, error_to_json
 from gateway.errors import GatewayError, OperationError, StartError
+from gateway.local_users import actor_at
 from gateway.log import get_logger
 from gateway.operations.jobs import CHUNK, Job
+from gateway.roles import Actor
 
 __all__ = ["ControlClient", "ControlServer", "Dispatcher"]
 
@@ -51,7 +53,9 @@ _MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path is 108 bytes with its NUL: unix(
 class Dispatcher(Protocol):
     """What carries a request out: `gateway.operations.Operations`."""
 
-    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> Any: ...
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], job: Job | None = None, *, by: Actor
+    ) -> Any: ...
 
 
 class ControlServer:
@@ -136,13 +140,14 @@ class ControlServer:
                 is_job = rest.get("job") is True
             case _:
                 return _error_line(OperationError('a request is {"verb": "…", "arguments": {…}} on one line'))
+        actor = actor_at(writer.get_extra_info("socket"))
         try:
             if is_job:
                 job = _SocketJob(reader, writer, step_timeout_s=self._idle_timeout_s)
-                result = await job.run(self._operations.call(verb, arguments, job))
+                result = await job.run(self._operations.call(verb, arguments, job, by=actor))
             else:
                 async with asyncio.timeout(self._request_timeout_s):
-                    result = await self._operations.call(verb, arguments)
+                    result = await self._operations.call(verb, arguments, by=actor)
         except GatewayError as error:
             return _error_line(error)
         except ConnectionError:

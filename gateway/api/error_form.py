@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.errors import (
+    ChangedError,
     ConflictError,
+    ForbiddenError,
     GatewayError,
     NotFoundError,
     OperationError,
@@ -24,7 +26,9 @@ __all__ = ["error_from_json", "error_to_json"]
 # The most special class comes first: `isinstance` takes the first that fits.
 _CODES: Final[tuple[tuple[str, type[GatewayError]], ...]] = (
     ("not_found", NotFoundError),
+    ("changed", ChangedError),
     ("conflict", ConflictError),
+    ("forbidden", ForbiddenError),
     ("invalid_request", OperationError),
     ("template_invalid", TemplateError),
     ("store_unavailable", StoreUnavailable),

@@ -29,7 +29,7 @@ _RETRY_S: Final = 0.05
 _PAGE: Final = 1000
 
 
-def call(config: Path, verb: str, **arguments: Any) -> Any:
+def call(config: Path, verb: str, /, **arguments: Any) -> Any:
     """The result of an operator's verb. Raises the `GatewayError` that the verb raises, wherever it ran."""
     from gateway.settings import load_settings  # noqa: PLC0415
 
@@ -42,17 +42,27 @@ def call(config: Path, verb: str, **arguments: Any) -> Any:
 
 
 def call_all(
-    config: Path, verb: str, items: str, *, at_most: int | None = None, **arguments: Any
+    config: Path,
+    verb: str,
+    items: str,
+    /,
+    *,
+    at_most: int | None = None,
+    cursor: str = "after",
+    **arguments: Any,
 ) -> list[Any]:
-    """Every item of a verb that answers in pages, `{items: […], "next": …}`; or the first `at_most`."""
+    """Every item of a verb that answers in pages, `{items: […], "next": …}`; or the first `at_most`.
+
+    `cursor` is the argument that takes `next`.
+    """
     found: list[Any] = []
-    after: str | None = None
+    following: Any = None
     while at_most is None or len(found) < at_most:
         limit = _PAGE if at_most is None else min(_PAGE, at_most - len(found))
-        page = call(config, verb, after=after, limit=limit, **arguments)
+        page = call(config, verb, **{cursor: following}, limit=limit, **arguments)
         found += page[items]
-        after = page["next"]
-        if after is None:
+        following = page["next"]
+        if following is None:
             break
     return found
 
@@ -117,8 +127,10 @@ async def offline_operations(settings: "Settings") -> "AsyncIterator[Operations]
 
 
 async def _call_offline(settings: "Settings", verb: str, arguments: dict[str, Any]) -> Any:
+    from gateway.local_users import this_actor  # noqa: PLC0415
+
     async with offline_operations(settings) as operations:
-        return await operations.call(verb, arguments)
+        return await operations.call(verb, arguments, by=this_actor())
 
 
 async def _run_job_offline(
@@ -128,10 +140,11 @@ async def _run_job_offline(
     chunks: Iterable[list[Any]],
     on_progress: Callable[[dict[str, Any]], None],
 ) -> Any:
+    from gateway.local_users import this_actor  # noqa: PLC0415
     from gateway.operations.jobs import LocalJob  # noqa: PLC0415
 
     async with offline_operations(settings) as operations:
-        return await operations.call(verb, arguments, LocalJob(chunks, on_progress))
+        return await operations.call(verb, arguments, LocalJob(chunks, on_progress), by=this_actor())
 
 
 def _with_gateway_or_lock(

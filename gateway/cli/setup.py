@@ -27,11 +27,14 @@ __all__ = ["init"]
 SAS_GROUP: Final = "SAS-IoT-Devices"
 X509_GROUP: Final = "X509-IoT-Devices"
 APPLICATION: Final = "app"
+API_TOKEN: Final = "administrator"  # noqa: S105 - its name, not the token
 _ALWAYS_HOSTS: Final = ("localhost", "127.0.0.1")
 _CA_DAYS: Final = 3650
 _SERVER_DAYS: Final = 825
 """The longest that some TLS clients accept of a server's certificate."""
-_FILES: Final = ("gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "app.password", "state")
+_FILES: Final = (
+    "gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "app.password", "api.token", "state",
+)  # fmt: skip
 _SECRET: Final = 0o600
 _PUBLIC: Final = 0o644
 
@@ -55,7 +58,7 @@ def init(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a ready set-up: configuration, certificates, ID scope, enrollment groups, an application's login."""
+    """Write a ready set-up: configuration, certificates, ID scope, enrollment groups, logins."""
     made = _make(directory.absolute(), tuple(host or ()), port=port, app_port=app_port, plain_port=plain_port)
     if as_json:
         print_json(made)
@@ -122,7 +125,8 @@ def _fill(
     ):
         write_new(directory / name, content, mode=mode)
     with StateLock(settings.lock_file):
-        asyncio.run(_create_groups(settings, ca.certificate_pem.decode()))
+        token = asyncio.run(_fill_store(settings, ca.certificate_pem.decode()))
+    write_new(directory / "api.token", f"{token}\n".encode(), mode=_SECRET)
     # Last, since it is what makes the directory a set-up.
     write_new(config, text.encode(), mode=_SECRET)
     return {
@@ -135,17 +139,23 @@ def _fill(
         "appPort": app_port,
         "appUsername": APPLICATION,
         "appPassword": password,
+        "apiToken": token,
     }
 
 
-async def _create_groups(settings: Any, ca_certificate: str) -> None:
+async def _fill_store(settings: Any, ca_certificate: str) -> str:
+    """Make the default groups and the first API token. Returns the token."""
     from gateway.cli.channel import offline_operations  # noqa: PLC0415
+    from gateway.local_users import this_actor  # noqa: PLC0415
 
+    by = this_actor()
     async with offline_operations(settings) as operations:
-        await operations.groups.create(name=SAS_GROUP, attestation="symmetricKey")
-        await operations.groups.create(
-            name=X509_GROUP, attestation="x509", primary_certificate=ca_certificate
-        )
+        sas: dict[str, Any] = {"name": SAS_GROUP, "attestation": "symmetricKey"}
+        await operations.call("group.create", sas, by=by)
+        x509 = {"name": X509_GROUP, "attestation": "x509", "primary_certificate": ca_certificate}
+        await operations.call("group.create", x509, by=by)
+        token = {"name": API_TOKEN, "role": "administrator"}
+        return str((await operations.call("token.create", token, by=by))["token"])
 
 
 def _refuse_what_exists(directory: Path) -> None:
@@ -182,6 +192,7 @@ The set-up is ready in {Path(made["config"]).parent}
   ID scope      {made["idScope"]}
   devices       {made["host"]}:{made["port"]}, TLS; they trust {made["caCertificate"]}
   applications  127.0.0.1:{made["appPort"]}, user {made["appUsername"]}, password {made["appPassword"]}
+  API token     in {Path(made["config"]).parent / "api.token"}: administrator, for a year
 
 Next:
   gateway serve -c {config}

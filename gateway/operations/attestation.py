@@ -14,6 +14,7 @@ from gateway.enrollment.models import SymmetricKeys
 from gateway.errors import OperationError
 from gateway.identity.x509 import check_leaf, common_name, thumbprints
 from gateway.operations.documents import timestamp
+from gateway.operations.verbs import SECRET
 from gateway.refusals import answer_for
 from gateway.secrets import SymmetricKey
 
@@ -29,7 +30,7 @@ __all__ = [
 
 Attestation = Literal["symmetricKey", "x509"]
 """The attestation mechanisms, as the provisioning service names them."""
-Key = Annotated[str, Field(min_length=1, max_length=200)]
+Key = Annotated[str, Field(min_length=1, max_length=200), SECRET]
 """A symmetric key in base64."""
 
 _HEX_DIGITS: Final = frozenset(string.hexdigits)

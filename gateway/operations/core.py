@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
-from gateway.errors import NotFoundError
+from gateway.errors import NotFoundError, OperationError, StoreError, TemplateError
 from gateway.groups import Groups
+from gateway.operations.audit import AuditOperations
 from gateway.operations.connection import ConnectionOperations
 from gateway.operations.devices import DeviceOperations
 from gateway.operations.enrollments import EnrollmentOperations
@@ -17,12 +19,15 @@ from gateway.operations.jobs import Job
 from gateway.operations.many import ManyOperations
 from gateway.operations.sessions import NullSessions, Sessions
 from gateway.operations.templates import TemplateOperations
+from gateway.operations.tokens import TokenOperations
 from gateway.operations.verbs import Verb
 from gateway.registry.device import Status
 from gateway.registry.registry import Registry
+from gateway.roles import Actor, Role
 from gateway.settings import Settings
+from gateway.tokens import Tokens
 
-__all__ = ["VERBS", "Operations"]
+__all__ = ["VERBS", "Operations", "find_verb"]
 
 
 class Operations:
@@ -34,6 +39,8 @@ class Operations:
         registry: Registry,
         groups: Groups,
         catalog: TemplateCatalog,
+        tokens: Tokens,
+        audit: AuditLog,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -43,6 +50,7 @@ class Operations:
         self._catalog = catalog
         self._sessions = sessions
         self._settings = settings
+        self._audit = audit
         self.groups = GroupOperations(groups=groups, sessions=sessions, clock=clock)
         self.enrollments = EnrollmentOperations(
             registry=registry, sessions=sessions, provisioning=settings.provisioning, clock=clock
@@ -61,6 +69,8 @@ class Operations:
         self.many = ManyOperations(registry=registry, catalog=catalog, sessions=sessions, clock=clock)
         self.connection = ConnectionOperations(registry=registry, groups=groups, settings=settings)
         self.templates = TemplateOperations(registry=registry, catalog=catalog, clock=clock)
+        self.tokens = TokenOperations(tokens=tokens, clock=clock)
+        self.audit = AuditOperations(audit=audit)
 
     async def status(self) -> dict[str, Any]:
         """What the gateway holds, counted."""
@@ -76,49 +86,114 @@ class Operations:
             "templates": len(self._catalog.list()),
         }
 
-    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> dict[str, Any]:
-        """Carry out the verb of that name. Raises `OperationError` for arguments it does not take."""
-        found = VERBS.get(verb)
-        if found is None:
-            close = difflib.get_close_matches(verb, VERBS, n=1)
-            raise NotFoundError(
-                f"there is no verb {verb[:80]!r}", hint=f"did you mean {close[0]}?" if close else ""
-            )
-        return await found.run(self, arguments, job)
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], job: Job | None = None, *, by: Actor
+    ) -> dict[str, Any]:
+        """Carry out the verb of that name: the one road to any of them.
 
+        Raises `OperationError` for arguments it does not take, and `ForbiddenError` if the role of `by` does not
+        allow it. Whatever writes is in the audit log.
+        """
+        found = find_verb(verb)
+        checked = found.check(arguments)
+        by.require(found.role_for(checked), verb)
+        if not found.writes:
+            return await found.run(self, checked, job)
+        target = checked[found.of] if found.of is not None else None
+        entry = await self._audit.begin(
+            by,
+            verb,
+            target=target,
+            arguments=found.to_record(checked),
+            before=await self._state(verb, target),
+        )
+        try:
+            result = await found.run(self, checked, job)
+        except (OperationError, TemplateError):
+            await entry.stopped("refused")
+            raise
+        except Exception:
+            await entry.stopped("failed")
+            raise
+        if target is None and isinstance(result.get("id"), str):
+            target = result["id"]
+        after = await self._state(verb, target) if target is not None else result
+        await entry.done(target=target, after=after)
+        return result
+
+    async def _state(self, verb: str, target: str | None) -> dict[str, Any] | None:
+        """What a verb's target looks like now: what the `show` of its noun says, None if there is nothing."""
+        show = VERBS.get(f"{verb.partition('.')[0]}.show")
+        if show is None or show.of is None or target is None:
+            return None
+        try:
+            return await show.run(self, show.check({show.of: target}))
+        except (NotFoundError, StoreError):
+            return None
+
+
+def find_verb(name: str) -> Verb:
+    """The verb of that name. Raises `NotFoundError`, with the nearest name as a hint."""
+    found = VERBS.get(name)
+    if found is None:
+        close = difflib.get_close_matches(name, VERBS, n=1)
+        raise NotFoundError(
+            f"there is no verb {name[:80]!r}", hint=f"did you mean {close[0]}?" if close else ""
+        )
+    return found
+
+
+_VIEWER, _OPERATOR, _BUILDER, _ADMINISTRATOR = Role
 
 VERBS: Final[Mapping[str, Verb]] = {
-    "status": Verb(None, Operations.status),
-    "group.list": Verb("groups", GroupOperations.list),
-    "group.show": Verb("groups", GroupOperations.show),
-    "group.create": Verb("groups", GroupOperations.create),
-    "group.enable": Verb("groups", GroupOperations.enable),
-    "group.disable": Verb("groups", GroupOperations.disable),
-    "group.delete": Verb("groups", GroupOperations.delete),
-    "enrollment.list": Verb("enrollments", EnrollmentOperations.list),
-    "enrollment.show": Verb("enrollments", EnrollmentOperations.show),
-    "enrollment.create": Verb("enrollments", EnrollmentOperations.create),
-    "enrollment.enable": Verb("enrollments", EnrollmentOperations.enable),
-    "enrollment.disable": Verb("enrollments", EnrollmentOperations.disable),
-    "enrollment.delete": Verb("enrollments", EnrollmentOperations.delete),
-    "device.list": Verb("devices", DeviceOperations.list),
-    "device.show": Verb("devices", DeviceOperations.show),
-    "device.register": Verb("devices", DeviceOperations.register),
-    "device.update": Verb("devices", DeviceOperations.update),
-    "device.import": Verb("imports", ImportOperations.import_),
-    "device.export": Verb("imports", ImportOperations.export),
-    "device.approve": Verb("devices", DeviceOperations.approve),
-    "device.reject": Verb("devices", DeviceOperations.reject),
-    "device.block": Verb("devices", DeviceOperations.block),
-    "device.unblock": Verb("devices", DeviceOperations.unblock),
-    "device.assign": Verb("devices", DeviceOperations.assign),
-    "device.delete": Verb("devices", DeviceOperations.delete),
-    "device.change": Verb("many", ManyOperations.change),
-    "device.connection": Verb("connection", ConnectionOperations.show),
-    "device.compute_key": Verb("devices", DeviceOperations.compute_key),
-    "template.list": Verb("templates", TemplateOperations.list),
-    "template.show": Verb("templates", TemplateOperations.show),
-    "template.import": Verb("templates", TemplateOperations.import_),
-    "template.export": Verb("templates", TemplateOperations.export),
+    "status": Verb(None, Operations.status, _VIEWER),
+    "group.list": Verb("groups", GroupOperations.list, _VIEWER),
+    "group.show": Verb("groups", GroupOperations.show, _VIEWER, of="name", more={"keys": _ADMINISTRATOR}),
+    "group.create": Verb("groups", GroupOperations.create, _ADMINISTRATOR, of="name", writes=True),
+    "group.enable": Verb("groups", GroupOperations.enable, _ADMINISTRATOR, of="name", writes=True),
+    "group.disable": Verb("groups", GroupOperations.disable, _ADMINISTRATOR, of="name", writes=True),
+    "group.delete": Verb("groups", GroupOperations.delete, _ADMINISTRATOR, of="name", writes=True),
+    "enrollment.list": Verb("enrollments", EnrollmentOperations.list, _VIEWER),
+    "enrollment.show": Verb(
+        "enrollments", EnrollmentOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
+    ),
+    "enrollment.create": Verb(
+        "enrollments", EnrollmentOperations.create, _OPERATOR, of="device_id", writes=True
+    ),
+    "enrollment.enable": Verb(
+        "enrollments", EnrollmentOperations.enable, _OPERATOR, of="device_id", writes=True
+    ),
+    "enrollment.disable": Verb(
+        "enrollments", EnrollmentOperations.disable, _OPERATOR, of="device_id", writes=True
+    ),
+    "enrollment.delete": Verb(
+        "enrollments", EnrollmentOperations.delete, _OPERATOR, of="device_id", writes=True
+    ),
+    "device.list": Verb("devices", DeviceOperations.list, _VIEWER),
+    "device.show": Verb("devices", DeviceOperations.show, _VIEWER, of="device_id"),
+    "device.register": Verb("devices", DeviceOperations.register, _OPERATOR, of="device_id", writes=True),
+    "device.update": Verb("devices", DeviceOperations.update, _OPERATOR, of="device_id", writes=True),
+    "device.import": Verb("imports", ImportOperations.import_, _OPERATOR, writes=True),
+    "device.export": Verb("imports", ImportOperations.export, _VIEWER, more={"keys": _OPERATOR}),
+    "device.approve": Verb("devices", DeviceOperations.approve, _OPERATOR, of="device_id", writes=True),
+    "device.reject": Verb("devices", DeviceOperations.reject, _OPERATOR, of="device_id", writes=True),
+    "device.block": Verb("devices", DeviceOperations.block, _OPERATOR, of="device_id", writes=True),
+    "device.unblock": Verb("devices", DeviceOperations.unblock, _OPERATOR, of="device_id", writes=True),
+    "device.assign": Verb("devices", DeviceOperations.assign, _OPERATOR, of="device_id", writes=True),
+    "device.delete": Verb("devices", DeviceOperations.delete, _OPERATOR, of="device_id", writes=True),
+    "device.change": Verb("many", ManyOperations.change, _OPERATOR, writes=True),
+    "device.connection": Verb(
+        "connection", ConnectionOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
+    ),
+    "device.compute_key": Verb("devices", DeviceOperations.compute_key, _OPERATOR, of="device_id"),
+    "template.list": Verb("templates", TemplateOperations.list, _VIEWER),
+    "template.show": Verb("templates", TemplateOperations.show, _VIEWER, of="template_id"),
+    "template.import": Verb("templates", TemplateOperations.import_, _BUILDER, of="root", writes=True),
+    "template.export": Verb("templates", TemplateOperations.export, _VIEWER, of="template_id"),
+    "token.list": Verb("tokens", TokenOperations.list, _ADMINISTRATOR),
+    "token.show": Verb("tokens", TokenOperations.show, _ADMINISTRATOR, of="name"),
+    "token.create": Verb("tokens", TokenOperations.create, _ADMINISTRATOR, of="name", writes=True),
+    "token.delete": Verb("tokens", TokenOperations.delete, _ADMINISTRATOR, of="name", writes=True),
+    "audit.list": Verb("audit", AuditOperations.list, _ADMINISTRATOR),
 }
-"""Name → verb, for whoever speaks JSON."""
+"""Name → verb, for whoever speaks JSON: what it does, who may, and whether it is audited."""

@@ -2,7 +2,16 @@
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
-__all__ = ["devices", "enrollment_groups", "individual_enrollments", "metadata", "templates", "twins"]
+__all__ = [
+    "api_tokens",
+    "audit",
+    "devices",
+    "enrollment_groups",
+    "individual_enrollments",
+    "metadata",
+    "templates",
+    "twins",
+]
 
 metadata = MetaData()
 
@@ -70,4 +79,32 @@ twins = Table(
     Column("desired_version", Integer, nullable=False),
     Column("reported", Text, nullable=False),
     Column("reported_version", Integer, nullable=False),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("id", String(255), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+# A number is never used twice, so that a page's cursor stays where it was when old records are dropped.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    Column("actor", String(300), nullable=False),
+    Column("verb", String(64), nullable=False),
+    Column("target", String(2048)),
+    Column("arguments", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Index("audit_by_time", "at"),
+    Index("audit_by_target", "target", "id"),
+    sqlite_autoincrement=True,
 )

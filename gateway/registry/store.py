@@ -23,6 +23,7 @@ from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.registry import schema
 from gateway.registry.device import Device
 from gateway.registry.migrate import migrate
+from gateway.registry.operators import SqlOperatorStore
 from gateway.registry.records import (
     device_from_row,
     device_to_row,
@@ -171,6 +172,7 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._given_url = url
         self._engine: AsyncEngine | None = None
+        self.operators = SqlOperatorStore(reading=self._reading, writing=self._writing)
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises `StoreUnavailable` or `StoreCorrupt`."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.groups import Groups
 from gateway.operations import OpenSession, Operations
@@ -14,10 +15,13 @@ from gateway.operations.jobs import LocalJob
 from gateway.registry.device import Device, Status
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore
+from gateway.roles import Actor
 from gateway.session import CloseReason
 from gateway.settings import Settings, parse_settings
+from gateway.tokens import Tokens
 
 NOW = 1_800_000_000.0
+ROOT = Actor.local("root")
 
 
 @dataclass
@@ -62,19 +66,22 @@ class Bench:
     operations: Operations
     registry: Registry
     groups: Groups
+    tokens: Tokens
     sessions: FakeSessions
+    store: SqlStore
+    by: Actor = ROOT
 
-    async def call(self, verb: str, **arguments: Any) -> Any:
-        result = await self.operations.call(verb, arguments)
+    async def call(self, verb: str, /, **arguments: Any) -> Any:
+        result = await self.operations.call(verb, arguments, by=self.by)
         json.dumps(result)  # whatever a verb returns can go over the wire
         return result
 
     async def job(
-        self, verb: str, *chunks: list[Any], **arguments: Any
+        self, verb: str, /, *chunks: list[Any], **arguments: Any
     ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The result of a job, and its reports."""
         reports: list[dict[str, Any]] = []
-        result = await self.operations.call(verb, arguments, LocalJob(chunks, reports.append))
+        result = await self.operations.call(verb, arguments, LocalJob(chunks, reports.append), by=self.by)
         json.dumps([result, reports])
         return result, reports
 
@@ -96,23 +103,34 @@ def settings_in(directory: Path, **more: Any) -> Settings:
 
 
 @asynccontextmanager
-async def open_bench(directory: Path, **more_settings: Any) -> AsyncIterator[Bench]:
-    settings = settings_in(directory, **more_settings)
+async def open_bench(
+    directory: Path, *, clock: Callable[[], float] = lambda: NOW, **more: Any
+) -> AsyncIterator[Bench]:
+    """Everything that operations need, on what `directory` holds; `more` are settings."""
+    settings = settings_in(directory, **more)
     store = SqlStore(settings.store_url)
     await store.open()
     registry = Registry(store, settings.registry)
     groups = Groups(store, leaf_cache_size=100)
-    catalog = TemplateCatalog(store, settings.model_repository, clock=lambda: NOW)
+    catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
+    tokens = Tokens(store.operators, id_scope=settings.id_scope)
     sessions = FakeSessions()
+    await groups.load()
+    await catalog.load()
+    await tokens.load()
     await registry.start()
     operations = Operations(
         registry=registry,
         groups=groups,
         catalog=catalog,
+        tokens=tokens,
+        audit=AuditLog(store.operators, settings.audit, clock=clock),
         sessions=sessions,
         settings=settings,
-        clock=lambda: NOW,
+        clock=clock,
     )
-    yield Bench(operations, registry, groups, sessions)
-    await registry.stop()
-    await store.close()
+    try:
+        yield Bench(operations, registry, groups, tokens, sessions, store)
+    finally:
+        await registry.stop()
+        await store.close()

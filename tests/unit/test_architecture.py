@@ -107,3 +107,21 @@ def test_every_event_that_the_code_logs_is_listed_and_every_listed_one_is_logged
                 ):
                     logged.add(argument.value)
     assert logged == set(EVENTS)
+
+
+def test_nobody_goes_past_the_one_road_to_the_operations() -> None:
+    """What checks the role and writes the audit log is `Operations.call`."""
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if file.parent.name == "operations":
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and _name_of(node.value) in {"operations", "_operations"}:
+                assert node.attr == "call", f"{file.relative_to(ROOT)}:{node.lineno}: operations.{node.attr}"
+
+
+def _name_of(node: ast.expr) -> str | None:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+        case _:
+            return None

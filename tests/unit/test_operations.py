@@ -14,7 +14,7 @@ from gateway.errors import ConflictError, GatewayError, NotFoundError, Operation
 from gateway.operations import VERBS, NullSessions
 from gateway.registry.device import Status
 from gateway.session import CloseReason
-from tests.support.bench import NOW, Bench, open_bench
+from tests.support.bench import NOW, ROOT, Bench, open_bench
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
 THERMOSTAT = {
@@ -82,13 +82,13 @@ async def test_a_wrong_argument_is_one_line(
     bench: Bench, verb: str, arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(OperationError) as caught:
-        await bench.operations.call(verb, arguments)
+        await bench.operations.call(verb, arguments, by=ROOT)
     assert caught.value.message == message
 
 
 async def test_an_unknown_verb_is_told_the_nearest_one(bench: Bench) -> None:
     with pytest.raises(NotFoundError) as caught:
-        await bench.operations.call("device.shwo", {})
+        await bench.operations.call("device.shwo", {}, by=ROOT)
     assert caught.value.hint == "did you mean device.show?"
 
 

@@ -14,6 +14,7 @@ from gateway.api import control
 from gateway.api.control import ControlClient, ControlServer
 from gateway.errors import ConflictError, NotFoundError, OperationError, StartError, StoreUnavailable
 from gateway.operations.jobs import Job
+from gateway.roles import Actor
 
 
 class EchoOperations:
@@ -26,7 +27,9 @@ class EchoOperations:
         self.called = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def call(self, verb: str, arguments: Mapping[str, Any], job: Job | None = None) -> Any:
+    async def call(
+        self, verb: str, arguments: Mapping[str, Any], job: Job | None = None, *, by: Actor
+    ) -> Any:
         if job is not None:
             return await self.sum(job)
         self.called.set()

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.api.control import ControlServer
 from gateway.errors import ConflictError
+from gateway.roles import Actor
 from gateway.settings import Settings, load_settings
 from gateway.state_lock import StateLock
 from tests.unit.cli.conftest import Cli
@@ -21,7 +22,7 @@ class RunningOperations:
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    async def call(self, verb: str, arguments: Mapping[str, Any]) -> Any:
+    async def call(self, verb: str, arguments: Mapping[str, Any], *, by: Actor) -> Any:
         self.asked.append((verb, dict(arguments)))
         if verb == "device.block":
             raise ConflictError("mill-1 is blocked: it can't be blocked", hint="it is so already")

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -221,3 +223,44 @@ def test_a_fault_is_one_line_unless_it_is_being_looked_for(cli: Cli, monkeypatch
     monkeypatch.setenv("GATEWAY_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         cli.run("group", "list")
+
+
+# API tokens and the audit log
+
+
+def test_init_writes_an_administrators_token_for_its_owner_only(cli: Cli) -> None:
+    file = cli.directory / "api.token"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().startswith("SharedAccessSignature sr=0ne00")
+    assert [(token["id"], token["role"]) for token in cli.json("token", "list")] == [
+        ("administrator", "administrator")
+    ]
+
+
+def test_a_token_is_printed_once_and_listed_without_its_secret(cli: Cli) -> None:
+    text = cli.text("token", "create", "backend", "--role", "builder", "--days", "30").strip()
+    assert text.startswith("SharedAccessSignature sr=")
+    assert "skn=backend" in text
+    listed = cli.text("token", "list")
+    assert "backend" in listed
+    assert "builder" in listed
+    assert text.partition("sig=")[2][:43] not in listed
+    assert cli.run("token", "create", "backend").error == "the API token backend exists already"
+    assert cli.text("token", "delete", "backend") == "deleted token backend\n"
+    assert cli.run("token", "delete", "backend").error == "there is no API token backend"
+
+
+def test_the_audit_log_shows_who_did_what_and_what_is_different(cli: Cli) -> None:
+    user = pwd.getpwuid(os.getuid()).pw_name
+    cli.text("device", "register", "mill-1")
+    cli.text("device", "block", "mill-1")
+    lines = cli.text("audit", "--target", "mill-1").splitlines()
+    assert len(lines) == 3
+    assert f"local/{user}" in lines[1]
+    assert "device.block" in lines[1]
+    assert "status: registered → blocked" in lines[1]
+    (newest,) = cli.json("audit", "--limit", "1")
+    assert (newest["verb"], newest["target"], newest["outcome"]) == ("device.block", "mill-1", "done")
+    made = [record["verb"] for record in cli.json("audit", "--by", f"local/{user}")]
+    assert made == ["device.block", "device.register", "token.create", "group.create", "group.create"]
+    assert cli.json("audit", "--verb", "device.delete") == []

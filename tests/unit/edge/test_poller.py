@@ -79,7 +79,7 @@ async def site() -> AsyncIterator[Site]:
 
 async def until(condition: Callable[[], Any]) -> None:
     while not condition():
-        await asyncio.sleep(0)  # noqa: ASYNC110 - a turn of the loop is what it waits for
+        await asyncio.sleep(0)
 
 
 async def leave(writer: asyncio.StreamWriter) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, create_engine
 
 from gateway import pki
 from gateway.enrollment.models import (
@@ -70,6 +72,17 @@ async def store(path: Path) -> AsyncIterator[SqlStore]:
 
 async def commit(store: SqlStore, *changes: Change) -> None:
     await store.commit(Batch.of(changes))
+
+
+def create_at(path: Path, revision: str) -> None:
+    """A database as an older gateway left it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
 
 
 async def failure_to_open(store_url: str) -> StoreError:
@@ -306,6 +319,26 @@ async def test_a_migration_cut_short_leaves_nothing_and_is_done_at_the_next_star
     monkeypatch.undo()
     await store.open()
     await commit(store, device("a"))
+    await store.close()
+
+
+async def test_a_database_of_the_first_schema_is_brought_up_to_date_with_all_that_is_in_it(
+    path: Path,
+) -> None:
+    path.parent.mkdir()
+    create_at(path, "0001")
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO devices (id, name, status, created_at, updated_at, etag) VALUES ('a', 'A', 'registered', 1, 2, 'e')"
+        )
+    connection.close()
+    store = SqlStore(url(path))
+    await store.open()
+    entry = (await store.load_entries(["a"]))["a"]
+    assert entry.device == Device(
+        id="a", name="A", status=Status.REGISTERED, created_at=1.0, updated_at=2.0, etag="e"
+    )
+    assert await store.operators.load_tokens() == []
     await store.close()
 
 
