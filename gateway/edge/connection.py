@@ -158,6 +158,9 @@ class Connection(asyncio.Protocol):
         self._end(CloseReason.CONNECTION_LOST, str(exc) if exc else "")
         self._edge.deadlines.forget(self)
         self._edge.connections.discard(self)
+        # Nothing points in a circle any more, so all of it is freed here and not by the garbage collector.
+        self._session = None
+        del self._channel
 
     def pause_writing(self) -> None:
         """The transport holds more than it likes; `_write` keeps the bound."""
