@@ -43,6 +43,22 @@ _LINGER_S: Final = 5.0
 SessionFactory = Callable[["Connection", Admitted, mqtt.Connect, dict[str, int] | None], Session]
 
 
+class _Gone:
+    """The channel of a connection that has none any more."""
+
+    def write(self, data: bytes) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+
+_GONE: Final[Channel] = _Gone()
+
+
 @dataclass(slots=True, kw_only=True)
 class Edge:
     """What all connections share. `clock` is unix time; deadlines count on the monotonic clock."""
@@ -73,6 +89,7 @@ class Connection(asyncio.Protocol):
         self.bucket = 0
         self.connection_id = next(_connection_ids)
         self.peer = ""
+        self._channel: Channel = _GONE
         self._tls: str | None = None
         self._certificate: CertificateEvidence | None = None
         self._mqtt = mqtt.ServerConnection(
@@ -160,7 +177,7 @@ class Connection(asyncio.Protocol):
         self._edge.connections.discard(self)
         # Nothing points in a circle any more, so all of it is freed here and not by the garbage collector.
         self._session = None
-        del self._channel
+        self._channel = _GONE
 
     def pause_writing(self) -> None:
         """The transport holds more than it likes; `_write` keeps the bound."""
