@@ -22,6 +22,7 @@ app = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 _FAILED: Final = 2
 _INTERRUPTED: Final = 130
+_FILE_WIDTH: Final = 150
 _IN_MEMORY: Final = {"tmpfs", "ramfs"}
 
 
@@ -42,7 +43,10 @@ def bench(  # noqa: PLR0917 - options, which typer passes by keyword
         typer.Option(metavar="FILE", help="Write the table into this page, between its two markers."),
     ] = None,
     directory: Annotated[
-        Path, typer.Option(help="Where the servers' files go, on a real disk. What is made there is removed.")
+        Path,
+        typer.Option(
+            help="Where the servers' files go, on a real disk. Removed again, unless something fails: the logs are there."
+        ),
     ] = Path(),
 ) -> None:
     """Measure the server CPU time of a connect: the gateway beside Mosquitto and stock amqtt."""
@@ -53,16 +57,18 @@ def bench(  # noqa: PLR0917 - options, which typer passes by keyword
     if smoke and update is not None:
         raise OperationError("--smoke measures nothing that is worth a page", hint="leave out one of the two")
     table = _rows(only, smoke=smoke)
-    console = Console()
-    open_files_allowed()
+    console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     cores = choose_cores()
     place = _place(directory, console)
+    machine = describe(place, cores)
     try:
-        machine = describe(place, cores)
         with Arena(place, cores) as arena, console.status("") as status:
             results = run_rounds(table, 1 if smoke else rounds, arena, status.update)
-    finally:
+    except KeyboardInterrupt:
         shutil.rmtree(place)
+        raise
+    # After an error it stays, with the servers' logs.
+    shutil.rmtree(place)
     report = Report(machine=machine, command=_command(rounds, only), rows=table, results=results)
     if smoke:
         report.print_smoke(console)
@@ -77,6 +83,7 @@ def bench(  # noqa: PLR0917 - options, which typer passes by keyword
 def _rows(only: str, *, smoke: bool) -> list[Row]:
     size = SMOKE if smoke else FULL
     known = sorted({row.number for row in rows(size)})
+    files = open_files_allowed()
     try:
         wanted = {int(number) for number in only.split(",") if number}
     except ValueError:
@@ -86,7 +93,7 @@ def _rows(only: str, *, smoke: bool) -> list[Row]:
             f"--only {only}: no such rows",
             hint=f"write some of {', '.join(map(str, known))} with commas between",
         )
-    return rows(size, wanted)
+    return rows(size, wanted, open_files=files)
 
 
 def _place(directory: Path, console: Console) -> Path:

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from rich.console import Console
 from rich.table import Table
 
 from gateway.errors import OperationError
 from loadtest.bench.machine import Machine
-from loadtest.bench.plan import Measure, Row
+from loadtest.bench.plan import Connects, Measure, Memory, Messages, Row
 from loadtest.bench.rounds import Results, Spread
 
 __all__ = ["Report"]
@@ -30,8 +30,13 @@ class Report:
 
     def print(self, console: Console) -> None:
         """For people at a terminal."""
-        console.print(_rich("Ratios of server CPU time", _RATIO_HEAD, self._ratios(), {2}))
-        console.print(_rich("Server CPU time each", _COST_HEAD, self._costs(), {}))
+        for title, head, lines, bold in (
+            ("Ratios of server CPU time, and memory", _ROW_HEAD, self._row_lines(), 2),
+            ("Server CPU time each", _CPU_HEAD, self._cpu_lines(), 2),
+            ("Resident memory of an idle session", _MEMORY_HEAD, self._memory_lines(), 2),
+        ):
+            if lines:
+                console.print(_rich(title, head, lines, bold))
         for line in self._notes():
             console.print(line, style="dim", highlight=False, soft_wrap=True)
         for problem in self.problems:
@@ -39,7 +44,7 @@ class Report:
 
     def print_smoke(self, console: Console) -> None:
         """What was tried and worked; the times of so few mean nothing."""
-        for name in self.results.costs:
+        for name in self.results.samples:
             console.print(f"every device was admitted: {name}", highlight=False, soft_wrap=True)
         for problem in self.problems:
             console.print(problem, style="yellow", highlight=False, soft_wrap=True)
@@ -56,23 +61,22 @@ class Report:
             "command": self.command,
             "rounds": self.results.rounds,
             "rows": [self._row_json(row) for row in self.rows],
-            "costs": {
-                name: [{"us": round(each.us, 2), "userShare": round(each.user_share, 3)} for each in costs]
-                for name, costs in self.results.costs.items()
+            "samples": {
+                name: [asdict(each) for each in samples] for name, samples in self.results.samples.items()
             },
-            "perSecond": self.results.rates,
             "missing": self.results.missing,
         }
 
     def _row_json(self, row: Row) -> dict[str, Any]:
-        ratio = self.results.ratio(row)
+        figure = self.results.figure(row)
         return {
             "row": row.number,
             "what": row.what,
-            "ratio": ratio and asdict(ratio),
+            "figure": figure and asdict(figure),
+            "ofTheLeast": self.results.least(row),
             "mark": row.mark,
             "stretch": row.stretch,
-            "verdict": _verdict(row, ratio),
+            "verdict": _verdict(row, figure),
         }
 
     def update(self, page: Path) -> None:
@@ -89,9 +93,16 @@ class Report:
 
     def markdown(self) -> str:
         notes = "\n".join(f"- {line}" for line in (*self._notes(), *self.problems))
-        ratios = _markdown(_RATIO_HEAD, self._ratios())
-        costs = _markdown(_COST_HEAD, self._costs())
-        return f"{notes}\n\n{ratios}\n{costs}"
+        tables = (
+            _markdown(head, lines)
+            for head, lines in (
+                (_ROW_HEAD, self._row_lines()),
+                (_CPU_HEAD, self._cpu_lines()),
+                (_MEMORY_HEAD, self._memory_lines()),
+            )
+            if lines
+        )
+        return "\n".join((f"{notes}\n", *tables))
 
     def _notes(self) -> list[str]:
         machine = self.machine
@@ -102,58 +113,92 @@ class Report:
             f"{self.results.rounds} rounds after one to warm up: median (smallest to largest). `{self.command}`",
         ]
 
-    def _ratios(self) -> list[tuple[str, ...]]:
+    def _row_lines(self) -> list[tuple[str, ...]]:
         return [
             (
                 str(row.number),
                 row.what,
-                _spread(ratio, 2),
+                _spread(figure, 2),
+                "-" if least is None else f"{least:.2f}",
                 f"≤ {row.mark:g}",
                 f"≤ {row.stretch:g}",
-                _verdict(row, ratio),
+                _verdict(row, figure),
             )
             for row in self.rows
-            for ratio in [self.results.ratio(row)]
+            for figure, least in [(self.results.figure(row), self.results.least(row))]
         ]
 
-    def _costs(self) -> list[tuple[str, ...]]:
+    def _cpu_lines(self) -> list[tuple[str, ...]]:
         return [
-            (measure.server, measure.what, _spread(cost, 0), *self._split(measure, cost))
-            for measure in dict.fromkeys(measure for row in self.rows for measure in row.measures)
-            for cost in [self.results.cost(measure)]
+            (measure.server, measure.what, _spread(spread, 0), self._split(measure, spread), f"{count:,}")
+            for measure, count in self._measures()
+            for spread in [self.results.spread(measure)]
+            if not isinstance(measure, Memory)
         ]
 
-    def _split(self, measure: Measure, cost: Spread | None) -> tuple[str, str]:
-        if cost is None:
-            return "-", "-"
-        user = cost.median * self.results.user_share(measure)
-        return f"{user:.0f} + {cost.median - user:.0f}", f"{measure.storm.count:,}"
+    def _memory_lines(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                measure.server,
+                measure.what,
+                "skipped" if spread is None else f"{spread.median:.1f}",
+                f"{count:,}",
+            )
+            for measure, count in self._measures()
+            for spread in [self.results.spread(measure)]
+            if isinstance(measure, Memory)
+        ]
+
+    def _measures(self) -> list[tuple[Measure, int]]:
+        """Each once, and how many devices or messages it has."""
+        return [
+            (measure, _count(measure))
+            for measure in dict.fromkeys(measure for row in self.rows for measure in row.measures)
+        ]
+
+    def _split(self, measure: Measure, spread: Spread | None) -> str:
+        share = self.results.user_share(measure)
+        if spread is None or share is None:
+            return "-"
+        user = spread.median * share
+        return f"{user:.0f} + {spread.median - user:.0f}"
 
 
-_RATIO_HEAD: Final = ("row", "ours : theirs", "ratio", "mark", "stretch", "")
-_COST_HEAD: Final = ("server", "what", "µs of CPU", "user + system", "per round")
+_ROW_HEAD: Final = ("row", "ours : theirs", "figure", "of the least", "mark", "stretch", "")
+_CPU_HEAD: Final = ("server", "what", "µs of CPU", "user + system", "a round")
+_MEMORY_HEAD: Final = ("server", "what", "KB each", "held")
 
 
-def _verdict(row: Row, ratio: Spread | None) -> str:
-    if ratio is None:
+def _count(measure: Measure) -> int:
+    match measure:
+        case Connects(storm=storm) | Memory(idle=storm):
+            return storm.count
+        case Messages(exchange=exchange):
+            return exchange.messages
+        case _:
+            assert_never(measure)
+
+
+def _verdict(row: Row, figure: Spread | None) -> str:
+    if figure is None:
         return "skipped"
-    if ratio.median <= row.stretch:
+    if figure.median <= row.stretch:
         return "stretch reached"
-    return "mark reached" if ratio.median <= row.mark else "missed"
+    return "mark reached" if figure.median <= row.mark else "missed"
 
 
 def _spread(spread: Spread | None, digits: int) -> str:
     if spread is None:
         return "skipped"
+    if spread.low == spread.high:
+        return f"{spread.median:,.{digits}f}"
     return f"{spread.median:,.{digits}f} ({spread.low:,.{digits}f} to {spread.high:,.{digits}f})"
 
 
-def _rich(
-    title: str, head: Sequence[str], lines: Sequence[Sequence[str]], bold: set[int] | dict[int, None]
-) -> Table:
+def _rich(title: str, head: Sequence[str], lines: Sequence[Sequence[str]], bold: int) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for index, name in enumerate(head):
-        table.add_column(name, style="bold" if index in bold else None)
+        table.add_column(name, style="bold" if index == bold else None, no_wrap=index == bold)
     for line in lines:
         table.add_row(*line)
     return table

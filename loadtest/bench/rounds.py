@@ -2,18 +2,32 @@
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, assert_never
 
 from loadtest.bench.arena import Arena
-from loadtest.bench.plan import Measure, Row
+from loadtest.bench.plan import Connects, Measure, Memory, Messages, Row
 from loadtest.bench.servers import Missing
-from loadtest.bench.tester import run_storm
-from loadtest.bench.usage import Cost, settle
+from loadtest.bench.telemetry import run_exchange
+from loadtest.bench.tester import holding, run_storm
+from loadtest.bench.usage import resident_bytes, settle
 
-__all__ = ["Results", "Spread", "run_rounds"]
+__all__ = ["Results", "Sample", "Spread", "run_rounds"]
 
 _WARM_UP: Final = 0
+_WARM_UP_SHARE: Final = 50
+_KB: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One round's figure: microseconds, or KB."""
+
+    value: float
+    user_share: float | None = None
+    """0 to 1: what of the CPU time was outside the kernel."""
+    per_second: float | None = None
+    """Admitted or delivered; bounded by the tester as much as by the server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,28 +45,37 @@ class Spread:
 
 @dataclass(slots=True)
 class Results:
-    """What the rounds found, by measure; the lists of one run are equally long, one figure per round."""
+    """What the rounds found."""
 
     rounds: int
-    costs: dict[str, list[Cost]] = field(default_factory=dict)
-    rates: dict[str, list[float]] = field(default_factory=dict)
-    """Admitted a second: bounded by the tester as much as by the server."""
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    """By measure: one for each round, but memory is measured once."""
     missing: dict[str, str] = field(default_factory=dict)
     """By server: what is not here, and how to get it."""
 
-    def cost(self, measure: Measure) -> Spread | None:
-        costs = self.costs.get(measure.name)
-        return Spread.of([each.us for each in costs]) if costs else None
+    def spread(self, measure: Measure) -> Spread | None:
+        samples = self.samples.get(measure.name)
+        return Spread.of([each.value for each in samples]) if samples else None
 
-    def user_share(self, measure: Measure) -> float:
-        return statistics.median(each.user_share for each in self.costs[measure.name])
+    def user_share(self, measure: Measure) -> float | None:
+        shares = [
+            each.user_share for each in self.samples.get(measure.name, ()) if each.user_share is not None
+        ]
+        return statistics.median(shares) if shares else None
 
-    def ratio(self, row: Row) -> Spread | None:
-        """Paired: each round's own ratio, and then the median of those."""
-        ours, theirs = self.costs.get(row.ours.name), self.costs.get(row.theirs.name)
+    def figure(self, row: Row) -> Spread | None:
+        """What the row is about. Ratios are paired: each round's own, and then the median of those."""
+        if row.theirs is None:
+            return self.spread(row.ours)
+        ours, theirs = self.samples.get(row.ours.name), self.samples.get(row.theirs.name)
         if not ours or not theirs:
             return None
-        return Spread.of([a.us / (row.times * b.us) for a, b in zip(ours, theirs, strict=True)])
+        return Spread.of([a.value / (row.times * b.value) for a, b in zip(ours, theirs, strict=True)])
+
+    def least(self, row: Row) -> float | None:
+        """The ratio of the smallest of each: what neighbours on a busy machine can only make larger."""
+        ours, theirs = self.spread(row.ours), row.theirs and self.spread(row.theirs)
+        return ours.low / (row.times * theirs.low) if ours and theirs else None
 
 
 def run_rounds(rows: Sequence[Row], rounds: int, arena: Arena, progress: Callable[[str], None]) -> Results:
@@ -66,19 +89,49 @@ def run_rounds(rows: Sequence[Row], rounds: int, arena: Arena, progress: Callabl
                 f"round {number} of {rounds}: {measure.name}" if number else f"warming up: {measure.name}"
             )
             try:
-                cost, rate = _run(measure, number, arena)
+                sample = _sample(measure, number, arena)
             except Missing as missing:
                 results.missing[measure.server] = f"{missing.message}: {missing.hint}"
                 continue
-            if number != _WARM_UP:
-                results.costs.setdefault(measure.name, []).append(cost)
-                results.rates.setdefault(measure.name, []).append(rate)
+            if sample is not None:
+                results.samples.setdefault(measure.name, []).append(sample)
     return results
 
 
-def _run(measure: Measure, number: int, arena: Arena) -> tuple[Cost, float]:
-    server = arena[measure.server]
+def _sample(measure: Measure, number: int, arena: Arena) -> Sample | None:
+    """None if this round does not count for it."""
+    match measure:
+        case Connects():
+            sample = _connects(measure, number, arena)
+        case Messages():
+            sample = _messages(measure, arena)
+        case Memory():
+            return _memory(measure, arena) if number == _WARM_UP else None
+        case _:
+            assert_never(measure)
+    return None if number == _WARM_UP else sample
+
+
+def _connects(measure: Connects, number: int, arena: Arena) -> Sample:
+    server = arena.server(measure.server, measure.held)
     before = settle(server.pid)
-    outcome = run_storm(measure.in_round(number), server, arena.setup, arena.cores.tester)
-    used = settle(server.pid) - before
-    return used.per(measure.storm.count), float(outcome["admittedPerSecond"])
+    outcome = run_storm(measure.in_round(number), server, arena.cores.tester)
+    cost = (settle(server.pid) - before).per(measure.storm.count)
+    return Sample(value=cost.us, user_share=cost.user_share, per_second=float(outcome["admittedPerSecond"]))
+
+
+def _messages(measure: Messages, arena: Arena) -> Sample:
+    cost, per_second = run_exchange(measure.exchange, arena.server(measure.server), arena.cores.tester)
+    return Sample(value=cost.us, user_share=cost.user_share, per_second=per_second)
+
+
+def _memory(measure: Memory, arena: Arena) -> Sample:
+    """A few devices come and go first, so that the code that a first connect loads is not taken for sessions."""
+    few = replace(measure.idle, count=max(1, measure.idle.count // _WARM_UP_SHARE))
+    with arena.fresh(measure.server, known=measure.idle) as server:
+        run_storm(few, server, arena.cores.tester)
+        settle(server.pid)
+        before = resident_bytes(server.pid)
+        with holding(measure.idle, server, arena.cores.tester):
+            grown = resident_bytes(server.pid) - before
+    return Sample(value=grown / measure.idle.count / _KB)

@@ -40,7 +40,6 @@ USERNAME, PASSWORD = "device", "correct horse battery staple"
 _READY_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
-_LOG_TAIL: Final = 15
 
 
 class Missing(StartError):  # noqa: N818 - named after what it is
@@ -55,17 +54,35 @@ class Address:
     ca_file: Path | None = None
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What `gateway init` made. Its certificates serve all servers, so that all do the same cryptography."""
+
+    directory: Path
+    document: dict[str, Any]
+    group_key: str = field(repr=False)
+
+    @property
+    def ca_file(self) -> Path:
+        return self.directory / "ca.crt"
+
+    @property
+    def id_scope(self) -> str:
+        return str(self.document["idScope"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
     """A server that runs."""
 
     name: str
+    setup: Setup
+    """The gateway's own; to the others it lends its certificates."""
+    is_gateway: bool
     plain: Address | None
     tls: Address | None
     log: Path
     process: subprocess.Popen[bytes]
-    details: dict[str, Any] = field(default_factory=dict)
-    """What only one kind has: the gateway's set-up, its group's key."""
 
     @property
     def pid(self) -> int:
@@ -79,26 +96,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-    def log_tail(self) -> str:
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LOG_TAIL:])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What `gateway init` made. Its certificates serve all servers, so that all do the same cryptography."""
-
-    directory: Path
-    document: dict[str, Any]
-    group_key: str
-
-    @property
-    def ca_file(self) -> Path:
-        return self.directory / "ca.crt"
-
-    @property
-    def id_scope(self) -> str:
-        return str(self.document["idScope"])
 
 
 def make_setup(directory: Path, *models: Path) -> Setup:
@@ -114,17 +111,17 @@ def make_setup(directory: Path, *models: Path) -> Setup:
     return Setup(directory=directory, document=document, group_key=group["primaryKey"])
 
 
-def start_gateway(name: str, setup: Setup, core: int) -> Server:
+def start_gateway(setup: Setup, core: int) -> Server:
     """`gateway serve`."""
     document = setup.document
     return _start(
-        name,
+        "gateway",
         [sys.executable, "-m", "gateway", "serve", "-c", document["config"]],
         log=setup.directory / "gateway.log",
         core=core,
+        setup=setup,
         plain=Address(port=document["plainPort"]),
         tls=Address(port=document["port"], ca_file=setup.ca_file),
-        details={"setup": setup},
     )
 
 
@@ -178,6 +175,7 @@ def start_mosquitto(
         [program, "-c", str(config)],
         log=log,
         core=core,
+        setup=setup,
         plain=None if certificates else Address(port=plain),
         tls=Address(port=tls, ca_file=setup.ca_file),
     )
@@ -192,7 +190,7 @@ def _password_file(directory: Path) -> Path:
     return path
 
 
-def start_amqtt(name: str, directory: Path, core: int) -> Server:
+def start_amqtt(directory: Path, setup: Setup, core: int) -> Server:
     """Stock amqtt, by its own command and with the plugins of its default configuration: anonymous, no uvloop."""
     directory.mkdir(parents=True)
     (plain,) = _free_ports(1)
@@ -208,10 +206,11 @@ def start_amqtt(name: str, directory: Path, core: int) -> Server:
     }
     config.write_text(yaml.safe_dump(document), encoding="utf-8")
     return _start(
-        name,
+        "amqtt",
         [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", str(config)],
         log=directory / "amqtt.log",
         core=core,
+        setup=setup,
         plain=Address(port=plain),
         tls=None,
     )
@@ -223,16 +222,24 @@ def _start(
     *,
     log: Path,
     core: int,
+    setup: Setup,
     plain: Address | None,
     tls: Address | None,
-    details: dict[str, Any] | None = None,
 ) -> Server:
     """Return once it answers on all its ports. Raises `StartError` with the end of its log if it does not."""
     with log.open("wb") as output, running_on(core):
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
-    server = Server(name=name, plain=plain, tls=tls, log=log, process=process, details=details or {})
+    server = Server(
+        name=name,
+        setup=setup,
+        is_gateway=name == "gateway",
+        plain=plain,
+        tls=tls,
+        log=log,
+        process=process,
+    )
     try:
         for address in (plain, tls):
             if address is not None:
@@ -247,7 +254,7 @@ def _wait_until_it_answers(address: Address, server: Server) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while not _answers(address.port):
         if server.process.poll() is not None or time.monotonic() > deadline:
-            raise StartError(f"{server.name} does not come up; its log ends with:\n{server.log_tail()}")
+            raise StartError(f"{server.name} does not come up", hint=f"its log: {server.log}")
         time.sleep(_POLL_S)
 
 

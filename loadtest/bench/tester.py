@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 
 from gateway.errors import OperationError
 from loadtest.bench.cores import running_on
-from loadtest.bench.servers import HOST, Server, Setup
+from loadtest.bench.servers import HOST, Server
 from loadtest.bench.usage import open_sockets, settle
 
 __all__ = ["Credentials", "Storm", "TlsVersion", "holding", "run_storm"]
@@ -40,15 +40,15 @@ class Storm:
     subscribe: bool = False
 
 
-def run_storm(storm: Storm, server: Server, setup: Setup, core: int) -> dict[str, Any]:
+def run_storm(storm: Storm, server: Server, core: int) -> dict[str, Any]:
     """Returns the tester's JSON. Raises `OperationError` if not every device was admitted, or one was lost."""
     with running_on(core):
         done = subprocess.run(
-            _command(storm, server, setup),
+            _command(storm, server),
             capture_output=True,
             text=True,
             check=False,
-            env=_environment(setup),
+            env=_environment(server),
         )
     try:
         result: dict[str, Any] = json.loads(done.stdout)
@@ -59,22 +59,24 @@ def run_storm(storm: Storm, server: Server, setup: Setup, core: int) -> dict[str
             key: result[key] for key in ("offered", "admitted", "refused", "timedOut", "failed", "lost")
         }
         raise OperationError(
-            f"{server.name}: not every device was admitted: {json.dumps(outcome)}; the end of its log:\n{server.log_tail()}"
+            f"{server.name}: not every device was admitted: {json.dumps(outcome)}",
+            hint=f"its log: {server.log}",
         )
     return result
 
 
 @contextlib.contextmanager
-def holding(storm: Storm, server: Server, setup: Setup, core: int) -> Iterator[None]:
+def holding(storm: Storm, server: Server, core: int) -> Iterator[None]:
     """All devices of the storm stay connected meanwhile. Raises `OperationError` if they don't get in."""
+    settle(server.pid)  # or it has not yet closed what came before
     wanted = open_sockets(server.pid) + storm.count
     with running_on(core):
         tester = subprocess.Popen(
-            [*_command(storm, server, setup), "--hold", str(_HOLD_S)],
+            [*_command(storm, server), "--hold", str(_HOLD_S)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environment(setup),
+            env=_environment(server),
             start_new_session=True,
         )
     try:
@@ -98,12 +100,12 @@ def _wait_until_held(wanted: int, tester: subprocess.Popen[str], server: Server)
     settle(server.pid)
 
 
-def _environment(setup: Setup) -> dict[str, str]:
+def _environment(server: Server) -> dict[str, str]:
     """The group's key is no argument: those can be read by everybody on the machine."""
-    return {**os.environ, "GATEWAY_GROUP_KEY": setup.group_key}
+    return {**os.environ, "GATEWAY_GROUP_KEY": server.setup.group_key}
 
 
-def _command(storm: Storm, server: Server, setup: Setup) -> Sequence[str]:
+def _command(storm: Storm, server: Server) -> Sequence[str]:
     address = server.plain if storm.tls is None else server.tls
     if address is None:
         raise OperationError(f"{server.name} has no such listener")
@@ -111,5 +113,5 @@ def _command(storm: Storm, server: Server, setup: Setup) -> Sequence[str]:
     command += ["--host", HOST, "--port", str(address.port), "--json"]
     command += ["--plain"] if address.ca_file is None else ["--ca", str(address.ca_file)]
     if storm.dps:
-        command += ["--path", "dps", "--id-scope", setup.id_scope]
+        command += ["--path", "dps", "--id-scope", server.setup.id_scope]
     return command

@@ -48,8 +48,8 @@ def test_every_scenario_admits_every_device_on_every_server_that_is_here(tmp_pat
     document = json.loads(found.read_text())
     measures = {measure for row in rows(SMOKE) for measure in row.measures}
     here = {each.name for each in measures if mosquitto_is_here() or not each.server.startswith("mosquitto")}
-    assert set(document["costs"]) == here
-    assert all(len(costs) == document["rounds"] == 1 for costs in document["costs"].values())
+    assert set(document["samples"]) == here
+    assert all(len(samples) == document["rounds"] == 1 for samples in document["samples"].values())
     assert [path.name for path in tmp_path.iterdir()] == ["bench.json"], "the servers' files are removed"
     if not mosquitto_is_here():
         pytest.skip(f"only without Mosquitto: {document['missing']}")

@@ -13,10 +13,10 @@ from loadtest.bench import servers
 from loadtest.bench.arena import Arena
 from loadtest.bench.cores import Cores, choose_cores, running_on
 from loadtest.bench.machine import Machine, file_system
-from loadtest.bench.plan import FULL, SMOKE, rows
+from loadtest.bench.plan import FULL, SMOKE, Connects, rows
 from loadtest.bench.report import BEGIN, END, Report
-from loadtest.bench.rounds import Results, Spread
-from loadtest.bench.usage import Cost, CpuTime, cpu_time, open_sockets, resident_kib
+from loadtest.bench.rounds import Results, Sample, Spread
+from loadtest.bench.usage import Cost, CpuTime, cpu_time, open_sockets, resident_bytes
 
 MACHINE = Machine(
     date="2026-11-24 00:00 UTC",
@@ -32,11 +32,12 @@ BURN = "import sys\nfor i in range(300_000): pass\nprint('burnt', flush=True)\ns
 def results(ours: list[float], theirs: list[float]) -> Results:
     """Of row 1, with that many microseconds in each round."""
     (row,) = rows(FULL, [1])
+    assert row.theirs is not None
     return Results(
         rounds=len(ours),
-        costs={
-            row.ours.name: [Cost(us=us, user_share=0.75) for us in ours],
-            row.theirs.name: [Cost(us=us, user_share=0.25) for us in theirs],
+        samples={
+            row.ours.name: [Sample(value=us, user_share=0.75) for us in ours],
+            row.theirs.name: [Sample(value=us, user_share=0.25) for us in theirs],
         },
     )
 
@@ -48,7 +49,37 @@ def report(found: Results) -> Report:
 def test_a_ratio_is_the_median_of_each_rounds_own_ratio() -> None:
     (row,) = rows(FULL, [1])
     # The machine was three times slower in the second round: the ratio of that round is as good as the others.
-    assert results([100, 330, 120], [100, 300, 100]).ratio(row) == Spread(median=1.1, low=1.0, high=1.2)
+    assert results([100, 330, 120], [100, 300, 100]).figure(row) == Spread(median=1.1, low=1.0, high=1.2)
+
+
+def test_the_ratio_of_the_least_is_beside_it() -> None:
+    (row,) = rows(FULL, [1])
+    assert results([120, 110, 330], [100, 130, 125]).least(row) == 1.1
+
+
+def test_dps_and_hub_are_measured_against_two_connects() -> None:
+    row = rows(FULL, [5])[0]
+    assert row.theirs is not None
+    found = Results(
+        rounds=1, samples={row.ours.name: [Sample(value=300)], row.theirs.name: [Sample(value=100)]}
+    )
+    assert found.figure(row) == Spread(median=1.5, low=1.5, high=1.5)
+
+
+def test_memory_is_a_figure_of_its_own() -> None:
+    row = rows(FULL, [7])[0]
+    found = Results(rounds=5, samples={row.ours.name: [Sample(value=5.5)]})
+    assert found.figure(row) == Spread(median=5.5, low=5.5, high=5.5)
+    page = Report(machine=MACHINE, command="", rows=[row], results=found).markdown()
+    assert "| 5.50 | - | ≤ 6 | ≤ 3 | mark reached |" in page
+    assert "| gateway | idle session, SAS, plain | 5.5 | 10,000 |" in page
+
+
+def test_no_more_sessions_are_held_than_files_may_be_open() -> None:
+    (row,) = rows(FULL, [6], open_files=20_000)
+    assert "with 17,500 sessions held : with 100" in row.what
+    (row,) = rows(FULL, [6], open_files=1_000_000)
+    assert "with 20,000 sessions held : with 100" in row.what
 
 
 @pytest.mark.parametrize(
@@ -62,12 +93,13 @@ def test_the_verdict_names_what_was_reached(ours: float, verdict: str) -> None:
 def test_a_missing_peer_is_named_with_its_package_and_its_ratio_is_no_number() -> None:
     (row,) = rows(FULL, [1])
     found = results([100], [100])
-    del found.costs[row.theirs.name]
+    assert row.theirs is not None
+    del found.samples[row.theirs.name]
     found.missing["mosquitto"] = "mosquitto is not installed: apt-get install mosquitto"
     page = report(found).markdown()
     assert "SKIPPED mosquitto: mosquitto is not installed: apt-get install mosquitto" in page
-    assert f"| {row.what} | skipped | ≤ 1.5 | ≤ 1 | skipped |" in page
-    assert report(found).to_json()["rows"][0]["ratio"] is None
+    assert f"| {row.what} | skipped | - | ≤ 1.5 | ≤ 1 | skipped |" in page
+    assert report(found).to_json()["rows"][0]["figure"] is None
 
 
 def test_the_page_is_changed_between_its_markers_and_nowhere_else(tmp_path: Path) -> None:
@@ -77,7 +109,7 @@ def test_the_page_is_changed_between_its_markers_and_nowhere_else(tmp_path: Path
     text = page.read_text()
     assert text.startswith(f"# Before\n{BEGIN}\n- 2026-11-24")
     assert text.endswith(f"|\n{END}\nafter\n")
-    assert "| 1.50 (1.50 to 1.50) | ≤ 1.5 | ≤ 1 | mark reached |" in text
+    assert "| 1.50 | 1.50 | ≤ 1.5 | ≤ 1 | mark reached |" in text
     assert "old" not in text
 
 
@@ -91,12 +123,14 @@ def test_a_page_without_markers_is_left_as_it_is(tmp_path: Path) -> None:
 
 def test_new_devices_have_other_ids_in_each_round_and_known_ones_the_same() -> None:
     known, new = (row.ours for row in rows(FULL, [1, 2]))
+    assert isinstance(known, Connects)
+    assert isinstance(new, Connects)
     assert known.in_round(0) == known.in_round(3)
     assert len({new.in_round(number).prefix for number in range(4)}) == 4
 
 
 def test_the_smoke_has_every_row_of_the_table() -> None:
-    assert [row.what for row in rows(SMOKE)] == [row.what for row in rows(FULL)]
+    assert [row.number for row in rows(SMOKE)] == [row.number for row in rows(FULL)]
 
 
 def test_a_cost_is_the_exact_sum_and_its_split_is_the_samples() -> None:
@@ -113,7 +147,7 @@ def test_the_cpu_clock_of_another_process_is_read_and_one_that_is_gone_is_an_err
         first = cpu_time(child.pid)
         assert first.total_ns > 0
         assert (cpu_time(child.pid) - first).total_ns >= 0
-        assert resident_kib(child.pid) > 1000
+        assert resident_bytes(child.pid) > 1_000_000
     with pytest.raises(ProcessLookupError):
         cpu_time(child.pid)
 
@@ -164,8 +198,9 @@ def test_a_server_that_is_not_installed_is_missing_each_time_it_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(servers.shutil, "which", lambda *_args, **_more: None)
+    monkeypatch.setattr(Arena, "_shared", lambda _self: None)
     with Arena(tmp_path, choose_cores()) as arena:
         for _ in range(2):
             with pytest.raises(servers.Missing) as missing:
-                arena["mosquitto"]
+                arena.server("mosquitto")
             assert missing.value.hint == "apt-get install mosquitto"
