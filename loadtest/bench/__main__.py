@@ -63,7 +63,7 @@ def bench(  # noqa: PLR0917 - options, which typer passes by keyword
     machine = describe(place, cores)
     try:
         with Arena(place, cores) as arena, console.status("") as status:
-            results = run_rounds(table, 1 if smoke else rounds, arena, status.update)
+            results = run_rounds(table, 0 if smoke else rounds, arena, status.update)
     except KeyboardInterrupt:
         shutil.rmtree(place)
         raise

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from loadtest.bench.telemetry import Exchange
-from loadtest.bench.tester import Credentials, Storm
+from loadtest.bench.tester import Credentials, Storm, TlsVersion
 
 __all__ = ["FULL", "SMOKE", "Connects", "Measure", "Memory", "Messages", "Row", "Size", "rows"]
 
@@ -41,6 +41,8 @@ SMOKE: Final = Size(
 )
 """Enough to see that every scenario works; the times mean nothing."""
 
+_TLS_VERSIONS: Final[tuple[TlsVersion, ...]] = ("1.3", "1.2")
+_MUTUAL_TLS_MARKS: Final[tuple[tuple[TlsVersion, float, float], ...]] = (("1.3", 0.8, 0.6), ("1.2", 1.0, 0.8))
 _SPARE_FILES: Final = 1000
 """For what a server opens besides connections, and what it keeps free."""
 
@@ -132,7 +134,8 @@ def _rows(size: Size) -> list[Row]:
     return [
         _known_plain(size),
         _first(size),
-        _known_tls(size),
+        *_mutual_tls(size),
+        *_known_tls(size),
         *_dps(size),
         _with_sessions_held(size),
         *_memory(size),
@@ -150,7 +153,14 @@ def _known_plain(size: Size) -> Row:
         theirs=Connects(server="mosquitto", what="known, anonymous, plain", storm=_anonymous(plain)),
         mark=1.5,
         stretch=1.0,
-        beside=(Connects(server="amqtt", what="known, anonymous, plain", storm=_anonymous(few)),),
+        beside=(
+            Connects(
+                server="mosquitto-password",
+                what="known, password file, plain",
+                storm=replace(plain, credentials="password"),
+            ),
+            Connects(server="amqtt", what="known, anonymous, plain", storm=_anonymous(few)),
+        ),
     )
 
 
@@ -168,16 +178,50 @@ def _first(size: Size) -> Row:
     )
 
 
-def _known_tls(size: Size) -> Row:
-    storm = Storm(count=size.tls, prefix="known-tls-", tls="1.3")
-    return Row(
-        number=4,
-        what="known device, SAS, TLS 1.3 : Mosquitto anonymous, TLS 1.3",
-        ours=Connects(server="gateway", what="known, SAS, TLS 1.3", storm=storm),
-        theirs=Connects(server="mosquitto", what="known, anonymous, TLS 1.3", storm=_anonymous(storm)),
-        mark=1.1,
-        stretch=0.8,
-    )
+def _mutual_tls(size: Size) -> list[Row]:
+    def storm(version: TlsVersion) -> Storm:
+        return Storm(count=size.tls, prefix="known-mtls-", tls=version, credentials="certificate")
+
+    return [
+        Row(
+            number=3,
+            what=f"known device, certificate, TLS {version} : Mosquitto, certificate, TLS {version}",
+            ours=Connects(server="gateway", what=f"known, certificate, TLS {version}", storm=storm(version)),
+            theirs=Connects(
+                server="mosquitto-mtls", what=f"known, certificate, TLS {version}", storm=storm(version)
+            ),
+            mark=mark,
+            stretch=stretch,
+        )
+        for version, mark, stretch in _MUTUAL_TLS_MARKS
+    ]
+
+
+def _known_tls(size: Size) -> list[Row]:
+    storm = Storm(count=size.tls, prefix="known-tls-")
+    post_quantum = replace(storm, tls="1.3", post_quantum=True)
+    return [
+        Row(
+            number=4,
+            what=f"known device, SAS, TLS {version} : Mosquitto anonymous, TLS {version}",
+            ours=Connects(
+                server="gateway", what=f"known, SAS, TLS {version}", storm=replace(storm, tls=version)
+            ),
+            theirs=Connects(
+                server="mosquitto",
+                what=f"known, anonymous, TLS {version}",
+                storm=_anonymous(replace(storm, tls=version)),
+            ),
+            mark=1.1,
+            stretch=0.8,
+            beside=(
+                Connects(server="gateway", what="known, SAS, TLS 1.3, X25519MLKEM768", storm=post_quantum),
+            )
+            if version == "1.3"
+            else (),
+        )
+        for version in _TLS_VERSIONS
+    ]
 
 
 def _dps(size: Size) -> list[Row]:

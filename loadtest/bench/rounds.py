@@ -79,7 +79,7 @@ class Results:
 
 
 def run_rounds(rows: Sequence[Row], rounds: int, arena: Arena, progress: Callable[[str], None]) -> Results:
-    """One round to warm up, which makes the devices known, and then `rounds` that count."""
+    """One round to warm up, which makes the devices known, and then `rounds` that count; if none, the first does."""
     results = Results(rounds)
     measures = list({measure.name: measure for row in rows for measure in row.measures}.values())
     for number in range(rounds + 1):
@@ -93,23 +93,22 @@ def run_rounds(rows: Sequence[Row], rounds: int, arena: Arena, progress: Callabl
             except Missing as missing:
                 results.missing[measure.server] = f"{missing.message}: {missing.hint}"
                 continue
-            if sample is not None:
+            if sample is not None and (number != _WARM_UP or not rounds or isinstance(measure, Memory)):
                 results.samples.setdefault(measure.name, []).append(sample)
     return results
 
 
 def _sample(measure: Measure, number: int, arena: Arena) -> Sample | None:
-    """None if this round does not count for it."""
+    """None if there is nothing to measure in this round."""
     match measure:
         case Connects():
-            sample = _connects(measure, number, arena)
+            return _connects(measure, number, arena)
         case Messages():
-            sample = _messages(measure, arena)
+            return _messages(measure, arena)
         case Memory():
             return _memory(measure, arena) if number == _WARM_UP else None
         case _:
             assert_never(measure)
-    return None if number == _WARM_UP else sample
 
 
 def _connects(measure: Connects, number: int, arena: Arena) -> Sample:

@@ -40,6 +40,15 @@ USERNAME, PASSWORD = "device", "correct horse battery staple"
 _READY_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
+_OPENSSL_CONFIG: Final = """\
+openssl_conf = configuration
+[configuration]
+ssl_conf = tls
+[tls]
+system_default = default
+[default]
+Groups = X25519:P-256
+"""
 
 
 class Missing(StartError):  # noqa: N818 - named after what it is
@@ -65,6 +74,16 @@ class Setup:
     @property
     def ca_file(self) -> Path:
         return self.directory / "ca.crt"
+
+    @property
+    def password_file(self) -> Path:
+        """Of the devices that log in with a password."""
+        return self.directory / "device.password"
+
+    @property
+    def openssl_config(self) -> Path:
+        """Of the tester: the same key exchange for all servers, whatever newer one a server may know."""
+        return self.directory / "openssl.cnf"
 
     @property
     def id_scope(self) -> str:
@@ -108,7 +127,10 @@ def make_setup(directory: Path, *models: Path) -> Setup:
     for model in models:
         _gateway("template", "import", str(model), "-c", str(config))
     group = json.loads(_gateway("group", "show", "SAS-IoT-Devices", "--keys", "--json", "-c", str(config)))
-    return Setup(directory=directory, document=document, group_key=group["primaryKey"])
+    setup = Setup(directory=directory, document=document, group_key=group["primaryKey"])
+    setup.password_file.write_text(f"{PASSWORD}\n", encoding="utf-8")
+    setup.openssl_config.write_text(_OPENSSL_CONFIG, encoding="ascii")
+    return setup
 
 
 def start_gateway(setup: Setup, core: int) -> Server:

@@ -38,7 +38,7 @@ from gateway.simulate.wire import telemetry_topic
 from loadtest.bench.cores import running_on
 from loadtest.bench.servers import HOST, Server
 from loadtest.bench.usage import Cost, settle
-from loadtest.devices import Population
+from loadtest.devices import Population, SasKeys
 
 __all__ = ["Exchange", "run_exchange"]
 
@@ -264,11 +264,12 @@ def _devices(order: _Order) -> list[tuple[str, bytes]]:
         return [(each, encode(Connect(client_id=each, keep_alive=0))) for each in ids]
     population = Population(
         count=order.devices,
-        group_key=SymmetricKey.from_base64(order.group_key),
+        credentials=SasKeys(group_key=SymmetricKey.from_base64(order.group_key)),
+        hub=HOST,
         prefix="talker-",
         model_id=MODEL,
     )
-    return [(each.device_id, population.hub_connect(each, HOST)) for each in population.devices()]
+    return [(population.device_id(number), population.hub_connect(number)) for number in range(order.devices)]
 
 
 async def _main() -> None:

@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, assert_never
 
 from gateway.errors import OperationError
 from loadtest.bench.cores import running_on
-from loadtest.bench.servers import HOST, Server
+from loadtest.bench.servers import HOST, USERNAME, Server, Setup
 from loadtest.bench.usage import open_sockets, settle
 
 __all__ = ["Credentials", "Storm", "TlsVersion", "holding", "run_storm"]
@@ -38,6 +38,8 @@ class Storm:
     dps: bool = False
     """First to the provisioning service, then to the hub."""
     subscribe: bool = False
+    post_quantum: bool = False
+    """Offer what OpenSSL 3.5 and newer offer, X25519MLKEM768 first; else only what all servers here know."""
 
 
 def run_storm(storm: Storm, server: Server, core: int) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def run_storm(storm: Storm, server: Server, core: int) -> dict[str, Any]:
             capture_output=True,
             text=True,
             check=False,
-            env=_environment(server),
+            env=_environment(storm, server),
         )
     try:
         result: dict[str, Any] = json.loads(done.stdout)
@@ -76,7 +78,7 @@ def holding(storm: Storm, server: Server, core: int) -> Iterator[None]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=_environment(server),
+            env=_environment(storm, server),
             start_new_session=True,
         )
     try:
@@ -100,9 +102,12 @@ def _wait_until_held(wanted: int, tester: subprocess.Popen[str], server: Server)
     settle(server.pid)
 
 
-def _environment(server: Server) -> dict[str, str]:
+def _environment(storm: Storm, server: Server) -> dict[str, str]:
     """The group's key is no argument: those can be read by everybody on the machine."""
-    return {**os.environ, "GATEWAY_GROUP_KEY": server.setup.group_key}
+    environment = {**os.environ, "GATEWAY_GROUP_KEY": server.setup.group_key}
+    if not storm.post_quantum:
+        environment["OPENSSL_CONF"] = str(server.setup.openssl_config)
+    return environment
 
 
 def _command(storm: Storm, server: Server) -> Sequence[str]:
@@ -110,8 +115,26 @@ def _command(storm: Storm, server: Server) -> Sequence[str]:
     if address is None:
         raise OperationError(f"{server.name} has no such listener")
     command = [sys.executable, "-m", "loadtest", "storm", "-n", str(storm.count), "--prefix", storm.prefix]
-    command += ["--host", HOST, "--port", str(address.port), "--json"]
-    command += ["--plain"] if address.ca_file is None else ["--ca", str(address.ca_file)]
+    command += ["--host", HOST, "--port", str(address.port), "--processes", "1", "--json"]
+    command += (
+        ["--plain"] if storm.tls is None else ["--ca", str(address.ca_file), "--tls-version", storm.tls]
+    )
+    command += ["--credentials", storm.credentials, *_proof(storm, server.setup)]
     if storm.dps:
         command += ["--path", "dps", "--id-scope", server.setup.id_scope]
+    if storm.subscribe:
+        command += ["--subscribe"]
     return command
+
+
+def _proof(storm: Storm, setup: Setup) -> Sequence[str]:
+    match storm.credentials:
+        case "sas" | "none":
+            return ()
+        case "password":
+            return "--username", USERNAME, "--password-file", str(setup.password_file)
+        case "certificate":
+            directory = setup.directory / "certificates"
+            return "--certificates", str(directory), "--ca-key", str(setup.directory / "ca.key")
+        case _:
+            assert_never(storm.credentials)
