@@ -78,7 +78,7 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - a turn of the loop is what it waits for
         await asyncio.sleep(0)
 
 
