@@ -79,9 +79,9 @@ class Connection(asyncio.Protocol):
     """A device's connection. Below it: a transport, or a `TlsChannel` that speaks like one."""
 
     __slots__ = (
-        "_admitted", "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_detail",
-        "_close_reason", "_connect", "_edge", "_expires_at", "_keep_alive_s", "_last_heard", "_messages_in",
-        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "bucket", "connection_id", "peer",
+        "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
+        "_edge", "_expires_at", "_keep_alive_s", "_last_heard", "_messages_in", "_messages_out", "_mqtt", "_opened_at",
+        "_session", "_tls", "bucket", "connection_id", "device_id", "dialect", "enrollment_group", "peer",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -97,38 +97,20 @@ class Connection(asyncio.Protocol):
             max_packet_size=edge.settings.max_packet_bytes,
             max_inflight=edge.settings.max_inflight,
         )
-        self._admitted: Admitted | None = None
         self._session: Session | None = None
         self._connect: mqtt.Connect | None = None
         self._claimed_id: str | None = None
         self._clean_session = True
         self._close_reason: CloseReason | None = None
-        self._close_detail = ""
         self._keep_alive_s = 0.0
         self._expires_at: float | None = None
         self._last_heard = 0.0
         self._opened_at = 0.0
         self._messages_in = self._messages_out = self._bytes_in = self._bytes_out = 0
-
-    # What the session table reads (gateway.edge.sessions.LiveSession)
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._accepted.dialect
-
-    @property
-    def device_id(self) -> str:
-        return self._accepted.device_id
-
-    @property
-    def enrollment_group(self) -> str | None:
-        return self._accepted.verified.enrollment_group
-
-    @property
-    def _accepted(self) -> Admitted:
-        if self._admitted is None:
-            raise RuntimeError("the CONNECT has not been accepted")
-        return self._admitted
+        # What the session table reads (gateway.edge.sessions.LiveSession), once the CONNECT is accepted.
+        self.dialect: Dialect
+        self.device_id: str
+        self.enrollment_group: str | None
 
     # asyncio, or the TLS channel, calls these
 
@@ -157,6 +139,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._close_reason is not None:
             return
+        if self._connect is not None and data:
+            # It does not wait for the decision: what it sends may stay in the kernel until then.
+            self._channel.pause_reading()
         self._bytes_in += len(data)
         self._last_heard = self._edge.monotonic()
         try:
@@ -295,7 +280,6 @@ class Connection(asyncio.Protocol):
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
             return
         if isinstance(outcome, asyncio.Future):
-            self._channel.pause_reading()
             outcome.add_done_callback(self._admission_ended)
         else:
             self._decided(outcome)
@@ -341,7 +325,8 @@ class Connection(asyncio.Protocol):
         if connect is None:
             raise RuntimeError("a decision without a CONNECT")
         self._connect = None  # its password has done its work
-        self._admitted = admitted
+        self.dialect, self.device_id = admitted.dialect, admitted.device_id
+        self.enrollment_group = admitted.verified.enrollment_group
         is_hub = admitted.dialect is Dialect.HUB
         self._clean_session = connect.clean_session or not is_hub
         replaced = edge.sessions.enter(self)
@@ -363,14 +348,16 @@ class Connection(asyncio.Protocol):
 
     def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
         edge = self._edge
-        now = edge.monotonic()
-        self._opened_at = self._last_heard = now
+        now = self._opened_at = edge.monotonic()
         # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
         longest = float(edge.settings.max_keep_alive_s)
         self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
         if admitted.expires_at is not None:
             self._expires_at = now + max(0.0, admitted.expires_at - edge.clock())
-        edge.deadlines.watch(self, self._next_deadline())
+        # The look that the CONNECT's deadline has coming will do, unless the session's own comes sooner.
+        deadline = self._next_deadline()
+        if deadline < self.bucket:
+            edge.deadlines.watch(self, deadline)
 
     def _next_deadline(self) -> float:
         quiet = self._last_heard + self._keep_alive_s
@@ -411,14 +398,14 @@ class Connection(asyncio.Protocol):
         )  # fmt: skip
 
     def _end_session(self, reason: CloseReason, detail: str) -> None:
-        edge, session, admitted = self._edge, self._opened_session, self._accepted
+        edge, session = self._edge, self._opened_session
         edge.sessions.leave(self)
         session.ended(reason)
         if session.subscriptions and not self._clean_session:
-            edge.sessions.keep_subscriptions(admitted.device_id, session.subscriptions)
+            edge.sessions.keep_subscriptions(self.device_id, session.subscriptions)
         log.log(
             logging.INFO if reason in _ORDINARY else logging.WARNING,
-            "session.closed", device_id=admitted.device_id, dialect=admitted.dialect, reason=reason, detail=detail,
+            "session.closed", device_id=self.device_id, dialect=self.dialect, reason=reason, detail=detail,
             duration_s=round(edge.monotonic() - self._opened_at, 3), messages_in=self._messages_in,
             messages_out=self._messages_out, bytes_in=self._bytes_in, bytes_out=self._bytes_out, peer=self.peer,
             connection_id=self.connection_id,

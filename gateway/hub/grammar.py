@@ -19,7 +19,7 @@ __all__ = [
     "Operation",
     "PropertyBagError",
     "decode_property_bag",
-    "device_filters",
+    "is_device_filter",
     "parse_request",
     "parse_username",
     "telemetry_prefix",
@@ -32,6 +32,7 @@ METHODS_FILTER: Final = "$iothub/methods/POST/#"
 _TWIN_GET: Final = "$iothub/twin/GET/?"
 _TWIN_PATCH: Final = "$iothub/twin/PATCH/properties/reported/?"
 _METHOD_RESPONSE: Final = "$iothub/methods/res/"
+_DEVICE_FILTERS: Final = frozenset({TWIN_RESPONSE_FILTER, DESIRED_FILTER, METHODS_FILTER})
 _MAX_REQUEST_ID: Final = 128
 _MAX_CACHED_QUERY: Final = 512
 
@@ -96,16 +97,9 @@ def telemetry_prefix(device_id: str) -> str:
     return f"devices/{device_id}/messages/events/"
 
 
-def device_filters(device_id: str) -> frozenset[str]:
-    """Every topic filter that a device may subscribe to."""
-    return frozenset(
-        {
-            TWIN_RESPONSE_FILTER,
-            DESIRED_FILTER,
-            METHODS_FILTER,
-            f"devices/{device_id}/messages/devicebound/#",
-        }
-    )
+def is_device_filter(topic_filter: str, device_id: str) -> bool:
+    """Whether it is one of the topic filters that a device may subscribe to."""
+    return topic_filter in _DEVICE_FILTERS or topic_filter == f"devices/{device_id}/messages/devicebound/#"
 
 
 def parse_request(topic: str) -> HubRequest | None:

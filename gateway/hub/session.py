@@ -43,7 +43,7 @@ class Will(NamedTuple):
 class HubSession:
     """One device's talk with the hub. Implements `gateway.session.Session`."""
 
-    __slots__ = ("_admitted", "_clock", "_filters", "_link", "_pending", "_registry", "_router", "_subscriptions",
+    __slots__ = ("_admitted", "_clock", "_link", "_pending", "_registry", "_router", "_subscriptions",
                  "_telemetry_prefix", "_twins", "_will")  # fmt: skip
 
     def __init__(
@@ -64,7 +64,6 @@ class HubSession:
         self._twins = twins
         self._router = router
         self._clock = clock
-        self._filters = grammar.device_filters(admitted.device_id)
         self._telemetry_prefix = grammar.telemetry_prefix(admitted.device_id)
         self._subscriptions: dict[str, int] = dict(subscriptions or {})
         self._pending = 0
@@ -83,7 +82,7 @@ class HubSession:
         return self._subscriptions
 
     def grant(self, topic_filter: str, qos: int) -> int | None:
-        if topic_filter not in self._filters:
+        if not grammar.is_device_filter(topic_filter, self._admitted.device_id):
             return None
         granted = self._subscriptions[topic_filter] = min(qos, 1)
         return granted

@@ -16,6 +16,7 @@ keep-alive.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Final
 
 from gateway.mqtt.codec import CODECS, MQTT_3_1_1, Decoder
@@ -103,6 +104,11 @@ class Violation:
 Event = ClientPacket | Violation
 
 
+@cache
+def _connack(level: int, session_present: bool, code: int) -> bytes:
+    return CODECS[level].encode(Connack(session_present=session_present, code=code))
+
+
 class ServerConnection:
     """The state of one connection.
 
@@ -152,14 +158,15 @@ class ServerConnection:
             return iter(())  # [MQTT-3.1.4-5] [MQTT-3.14.4-2]
         self._decoder.feed(data)
         if self._state in _READING:
-            return self._events()
+            # Lazy, so that an answer given to one event decides whether and how the next is read.
+            return iter(self._next_event, None)
         if self._decoder.buffered > self._decoder.max_packet_size:
             return iter((self._violation("too many bytes before the CONNACK"),))
         return iter(())
 
     def accept(self, *, session_present: bool) -> bytes:
         """The CONNACK that opens the session. Raises `WrongState`."""
-        packet = self._codec.encode(Connack(session_present=session_present, code=0))
+        packet = _connack(self._codec.level, session_present, 0)
         self._act(Action.ACCEPT)
         self._decoder.max_packet_size = self._max_packet_size
         return packet
@@ -168,7 +175,7 @@ class ServerConnection:
         """The CONNACK that says no; close the connection after it [MQTT-3.2.2-5]. Raises `WrongState`."""
         if not code:
             raise InvalidPacket("a refusal needs a return code other than 0", "MQTT-3.2.2-5")
-        packet = self._codec.encode(Connack(session_present=False, code=code))
+        packet = _connack(self._codec.level, False, code)
         self._act(Action.REFUSE)
         return packet
 
@@ -202,19 +209,16 @@ class ServerConnection:
     def pingresp(self) -> bytes:
         return self._send(Pingresp())
 
-    def _events(self) -> Iterator[Event]:
-        """Lazy, so that an answer given to one event decides whether and how the next is read."""
-        while self._state in _READING:
-            try:
-                packet = self._decoder.next_packet()
-            except MalformedPacket as error:
-                yield self._violation(error.message, error.tag)
-                return
-            if packet is None:
-                return
-            yield self._received(packet)
-
-    def _received(self, packet: ClientPacket) -> Event:
+    def _next_event(self) -> Event | None:
+        """None if there is none yet, or none is wanted."""
+        if self._state not in _READING:
+            return None
+        try:
+            packet = self._decoder.next_packet()
+        except MalformedPacket as error:
+            return self._violation(error.message, error.tag)
+        if packet is None:
+            return None
         state = TRANSITIONS[self._state].get(type(packet))
         if state is None:
             if self._state is State.NEW:

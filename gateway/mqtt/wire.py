@@ -39,9 +39,14 @@ def read_binary(body: bytes, pos: int) -> tuple[bytes, int]:
 
 def read_string(body: bytes, pos: int) -> tuple[str, int]:
     """Text after its 16-bit length. U+FEFF stays where it is [MQTT-1.5.3-3]."""
-    raw, end = read_binary(body, pos)
+    start = pos + 2
+    if start > len(body):
+        raise MalformedPacket("the packet ends inside a field", "MQTT-1.5.3")
+    end = start + (body[pos] << 8 | body[pos + 1])
+    if end > len(body):
+        raise MalformedPacket("the packet ends inside a field", "MQTT-1.5.3")
     try:
-        text = raw.decode()
+        text = body[start:end].decode()
     except UnicodeDecodeError:
         # Python's decoder is as strict as RFC 3629: no surrogates, no overlong forms.
         raise MalformedPacket("a string is not UTF-8", "MQTT-1.5.3-1") from None
