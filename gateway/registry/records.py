@@ -4,12 +4,12 @@ Reading raises `StoreCorrupt` for a row that this gateway can't have written, an
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import Row
 
 from gateway.enrollment.models import (
     EnrollmentGroup,
@@ -36,10 +36,11 @@ Attestation = SymmetricKeys | SigningCertificates | ThumbprintPair
 _Value = TypeVar("_Value")
 
 _DEVICE_FIELDS = tuple(Device.__dataclass_fields__)
+_device_values = attrgetter(*_DEVICE_FIELDS)
 
 
 def device_to_row(device: Device) -> dict[str, Any]:
-    row = {name: getattr(device, name) for name in _DEVICE_FIELDS}
+    row = dict(zip(_DEVICE_FIELDS, _device_values(device), strict=True))
     row["tags"] = tags_to_text(device.tags)
     return row
 
@@ -49,7 +50,7 @@ def tags_to_text(tags: tuple[str, ...]) -> str:
     return f" {' '.join(tags)} " if tags else ""
 
 
-def device_from_row(row: Row[Any]) -> Device:
+def device_from_row(row: Mapping[str, Any]) -> Device:
     return _read(_device, row, "device")
 
 
@@ -61,7 +62,7 @@ def group_to_row(group: EnrollmentGroup) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def group_from_row(row: Row[Any]) -> EnrollmentGroup:
+def group_from_row(row: Mapping[str, Any]) -> EnrollmentGroup:
     return _read(_group, row, "enrollment group")
 
 
@@ -73,18 +74,17 @@ def individual_to_row(individual: IndividualEnrollment) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def individual_from_row(row: Row[Any]) -> IndividualEnrollment:
+def individual_from_row(row: Mapping[str, Any]) -> IndividualEnrollment:
     return _read(_individual, row, "individual enrollment")
 
 
-def _read(convert: Callable[[dict[str, Any]], _Value], row: Row[Any], noun: str) -> _Value:
-    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a dict
+def _read(convert: Callable[[dict[str, Any]], _Value], row: Mapping[str, Any], noun: str) -> _Value:
     try:
-        return convert(values)
+        return convert(dict(row))
     except (ValueError, KeyError, TypeError) as error:
         # The text of `error` may quote the row, and rows hold keys: its type has to do.
         raise StoreCorrupt(
-            f"the row of the {noun} {row[0]!r} can't be read ({type(error).__name__})",
+            f"the row of the {noun} {next(iter(row.values()))!r} can't be read ({type(error).__name__})",
             hint="restore the database from a backup",
         ) from None
 

@@ -5,14 +5,17 @@
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final, Protocol
+from functools import cache, partial
+from operator import itemgetter
+from typing import Any, Final, Protocol, cast
 
-from sqlalchemy import ColumnElement, Executable, Table, bindparam, delete, event, func, select
+import orjson
+from sqlalchemy import ColumnElement, Insert, Row, Table, bindparam, delete, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -33,7 +36,7 @@ from gateway.registry.records import (
     individual_to_row,
     tags_to_text,
 )
-from gateway.registry.sqlite import file_of, is_sqlite, make_private, tune
+from gateway.registry.sqlite import SqliteThread, file_of, is_sqlite, make_private, tune
 
 __all__ = [
     "Batch",
@@ -172,6 +175,8 @@ class SqlStore:
     def __init__(self, url: str) -> None:
         self._given_url = url
         self._engine: AsyncEngine | None = None
+        self._sqlite_writer: SqliteThread | None = None
+        self._sqlite_reader: SqliteThread | None = None
         self.operators = SqlOperatorStore(reading=self._reading, writing=self._writing)
 
     async def open(self) -> None:
@@ -189,40 +194,43 @@ class SqlStore:
                 # Readers beside a writer. It is written into the file, so not before the file is known to be ours.
                 async with self._reading() as connection:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                self._sqlite_writer = SqliteThread(file_of(engine.url), "registrations")
+                self._sqlite_reader = SqliteThread(file_of(engine.url), "look-ups")
         except StoreError:
             await self.close()
             raise
 
     async def close(self) -> None:
+        for thread in (self._sqlite_writer, self._sqlite_reader):
+            if thread is not None:
+                await thread.close()
+        self._sqlite_writer = self._sqlite_reader = None
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
 
     async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:
         """An entry for every id, empty for one that is unknown."""
-        individuals = schema.individual_enrollments
-        async with self._reading() as connection:
-            found = await connection.execute(
-                select(schema.devices).where(schema.devices.c.id.in_(device_ids))
-            )
-            known = {device.id: device for device in map(device_from_row, found)}
-            found = await connection.execute(
-                select(individuals).where(individuals.c.registration_id.in_(device_ids))
-            )
-            enrolled = {
-                individual.registration_id: individual for individual in map(individual_from_row, found)
-            }
+        devices, individuals = await self._rows_of(
+            device_ids,
+            (schema.devices, schema.devices.c.id),
+            (schema.individual_enrollments, schema.individual_enrollments.c.registration_id),
+        )
+        async with self._translated():
+            known = {device.id: device for device in map(device_from_row, devices)}
+            enrolled = {one.registration_id: one for one in map(individual_from_row, individuals)}
         return {id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_)) for id_ in device_ids}
 
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]:
-        async with self._reading() as connection:
-            found = await connection.execute(
-                select(schema.twins).where(schema.twins.c.device_id.in_(device_ids))
-            )
-            return {row.device_id: TwinRecord(**row._mapping) for row in found}  # noqa: SLF001
+        (twins,) = await self._rows_of(device_ids, (schema.twins, schema.twins.c.device_id))
+        return {row["device_id"]: TwinRecord(**row) for row in twins}
 
     async def commit(self, batch: Batch) -> None:
         """One transaction, so one fsync, for all of it."""
+        if self._sqlite_writer is not None:
+            async with self._translated():
+                await self._sqlite_writer.write(partial(_write_to_sqlite, batch))
+            return
         async with self._writing() as connection:
             if batch.deletions:
                 await connection.execute(
@@ -245,7 +253,7 @@ class SqlStore:
         if after is not None:
             statement = statement.where(columns.id > after)
         async with self._reading() as connection:
-            return [device_from_row(row) for row in await connection.execute(statement)]
+            return [device_from_row(_named(row)) for row in await connection.execute(statement)]
 
     async def count_devices(self, query: DeviceQuery | None = None) -> dict[str, int]:
         """Devices by status."""
@@ -258,7 +266,7 @@ class SqlStore:
     async def load_groups(self) -> list[EnrollmentGroup]:
         async with self._reading() as connection:
             found = await connection.execute(select(schema.enrollment_groups).order_by("id"))
-            return [group_from_row(row) for row in found]
+            return [group_from_row(_named(row)) for row in found]
 
     async def save_group(self, group: EnrollmentGroup) -> None:
         async with self._writing() as connection:
@@ -275,7 +283,7 @@ class SqlStore:
         if after is not None:
             statement = statement.where(column > after)
         async with self._reading() as connection:
-            return [individual_from_row(row) for row in await connection.execute(statement)]
+            return [individual_from_row(_named(row)) for row in await connection.execute(statement)]
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:
         async with self._writing() as connection:
@@ -289,7 +297,7 @@ class SqlStore:
     async def load_templates(self) -> list[TemplateRecord]:
         async with self._reading() as connection:
             found = await connection.execute(select(schema.templates).order_by("id"))
-            return [TemplateRecord(**row._mapping) for row in found]  # noqa: SLF001
+            return [TemplateRecord(**_named(row)) for row in found]
 
     async def save_template(self, template: TemplateRecord) -> None:
         async with self._writing() as connection:
@@ -300,6 +308,19 @@ class SqlStore:
             await connection.execute(delete(schema.templates).where(schema.templates.c.id == template_id))
 
     # Below: connections, upserts, errors
+
+    async def _rows_of(
+        self, device_ids: Sequence[str], *tables: tuple[Table, ColumnElement[str]]
+    ) -> list[list[Mapping[str, Any]]]:
+        """The rows of each table that have one of the ids in the column."""
+        if self._sqlite_reader is not None:
+            async with self._translated():
+                return await self._sqlite_reader.read(partial(_read_from_sqlite, device_ids, tables))
+        async with self._reading() as connection:
+            return [
+                [_named(row) for row in await connection.execute(select(table).where(ids.in_(device_ids)))]
+                for table, ids in tables
+            ]
 
     async def _put(self, connection: AsyncConnection, table: Table, rows: list[dict[str, Any]]) -> None:
         await connection.execute(_upsert(self._open_engine.dialect.name, table), rows)
@@ -328,6 +349,44 @@ class SqlStore:
             raise _translate(error, self._given_url) from error
         except StoreCorrupt as error:
             raise StoreCorrupt(f"{_place(self._given_url)}: {error.message}", hint=error.hint) from error
+
+
+def _write_to_sqlite(batch: Batch, connection: sqlite3.Connection) -> None:
+    gone = [(device_id,) for device_id in batch.deletions]
+    for table, key, records in (
+        (schema.devices, "id", [device_to_row(device) for device in batch.devices.values()]),
+        (schema.twins, "device_id", [_to_row(twin) for twin in batch.twins.values()]),
+    ):
+        if gone:
+            connection.executemany(f"DELETE FROM {table.name} WHERE {key} = ?", gone)  # noqa: S608 - our own names
+        if records:
+            statement, columns = _sqlite_upsert(table)
+            connection.executemany(statement, map(itemgetter(*columns), records))
+
+
+def _read_from_sqlite(
+    device_ids: Sequence[str],
+    tables: tuple[tuple[Table, ColumnElement[str]], ...],
+    connection: sqlite3.Connection,
+) -> list[list[Mapping[str, Any]]]:
+    wanted = (orjson.dumps(device_ids).decode(),)
+    found: list[list[Mapping[str, Any]]] = []
+    for table, ids in tables:
+        names = [column.name for column in table.c]
+        # One statement for any number of ids: SQLite keeps it prepared.
+        statement = (
+            f"SELECT {', '.join(names)} FROM {table.name} WHERE {ids.key} IN (SELECT value FROM json_each(?))"  # noqa: S608
+        )
+        rows = connection.execute(statement, wanted)
+        found.append([dict(zip(names, row, strict=True)) for row in rows])
+    return found
+
+
+@cache
+def _sqlite_upsert(table: Table) -> tuple[str, tuple[str, ...]]:
+    """The statement's text, and the columns in the order of its parameters."""
+    compiled = _upsert("sqlite", table).compile(dialect=sqlite_dialect())
+    return str(compiled), tuple(compiled.positiontup or ())
 
 
 def _make_engine(given_url: str) -> AsyncEngine:
@@ -370,11 +429,15 @@ def _conditions(query: DeviceQuery) -> list[ColumnElement[bool]]:
 
 
 @cache
-def _upsert(dialect: str, table: Table) -> Executable:
+def _upsert(dialect: str, table: Table) -> Insert:
     keys = [column.name for column in table.primary_key]
     insert = sqlite_insert(table) if dialect == "sqlite" else postgresql_insert(table)
     changes = {column.name: insert.excluded[column.name] for column in table.c if column.name not in keys}
     return insert.on_conflict_do_update(index_elements=keys, set_=changes)
+
+
+def _named(row: Row[Any]) -> Mapping[str, Any]:
+    return cast("Mapping[str, Any]", row._mapping)  # noqa: SLF001 - SQLAlchemy's documented way to a row by names
 
 
 def _to_row(record: TwinRecord | TemplateRecord) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 # ruff: noqa: ASYNC240 - a test may wait for its own little files
 
 import asyncio
+import dataclasses
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -224,26 +225,14 @@ async def test_devices_are_listed_by_the_page_and_by_what_they_are(store: SqlSto
     assert await store.count_devices(DeviceQuery(template_id=template)) == {"provisioned": 1, "waiting": 1}
 
 
-async def test_devices_that_belong_together_are_written_by_one_transaction(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    devices = tuple(device(f"d{number:04}", tags=("x", "y")) for number in range(1200))
-    put, slices = store._put, []
-
-    async def full_at_the_third(connection: Any, table: Any, rows: list[dict[str, Any]]) -> None:
-        slices.append(len(rows))
-        if len(slices) == 3:
-            raise OSError("No space left on device")
-        await put(connection, table, rows)
-
-    monkeypatch.setattr(store, "_put", full_at_the_third)
+async def test_devices_that_belong_together_are_written_by_one_transaction(store: SqlStore) -> None:
+    devices = [device(f"d{number:04}", tags=("x", "y")) for number in range(1200)]
+    broken = [*devices[:1100], dataclasses.replace(devices[1100], etag=None), *devices[1101:]]  # type: ignore[arg-type]
     with pytest.raises(StoreUnavailable):
-        await commit(store, Together(devices))
-    assert slices == [500, 500, 200]
-    monkeypatch.setattr(store, "_put", put)
+        await commit(store, Together(tuple(broken)))
     assert await store.count_devices() == {}
-    await commit(store, Together(devices))
-    assert await store.list_devices(DeviceQuery(), after=None, limit=2000) == list(devices)
+    await commit(store, Together(tuple(devices)))
+    assert await store.list_devices(DeviceQuery(), after=None, limit=2000) == devices
 
 
 async def test_five_hundred_devices_are_written_and_looked_up_at_once(store: SqlStore) -> None:
@@ -446,8 +435,10 @@ async def test_a_database_that_another_process_holds_is_unavailable_and_nothing_
 
 async def test_a_full_disk_is_told_and_forgiven_when_there_is_room_again(store: SqlStore) -> None:
     async def allow(pages: int) -> None:
-        async with store._reading() as connection:  # the pool's only one, so the next commit's too
-            await connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+        assert store._sqlite_writer is not None
+        await store._sqlite_writer.read(
+            lambda connection: connection.execute(f"PRAGMA max_page_count={pages}").fetchall()
+        )
 
     await commit(store, device("a"))
     await allow(1)
