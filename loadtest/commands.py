@@ -1,25 +1,23 @@
-"""`storm`, `reconnect` and `certificates`: parse, run, tell.
+"""`storm`, `reconnect`, `soak` and `certificates`: what each command asks for.
 
-Exit codes: 0 all were admitted, 1 not all were, 2 it could not be run, 130 Ctrl-C ended it.
+Exit codes: 0 all is as it should be, 1 it is not, 2 it could not be run, 130 Ctrl-C ended it.
 """
 
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
-from rich.console import Console
 
 from gateway.errors import GatewayError
 from loadtest.certificates import make_certificates
 from loadtest.devices import Certificates, Population
-from loadtest.options import DeviceOptions, RunOptions, takes
-from loadtest.plan import Plan
-from loadtest.processes import Interrupts, run
+from loadtest.options import DeviceOptions, MessageOptions, RunOptions, takes
+from loadtest.plan import Retry
+from loadtest.processes import Hold
 from loadtest.progress import Display
-from loadtest.result import StormResult, print_result
+from loadtest.scenario import Scenario
 
 __all__ = ["app", "main"]
 
@@ -29,31 +27,72 @@ app = typer.Typer(
     help="Put a gateway under load, and count exactly what became of it.",
 )
 
-_NOT_ALL_ADMITTED: Final = 1
 _FAILED: Final = 2
-_INTERRUPTED: Final = 130
+_LONGEST_PAUSE_S: Final = 30.0
 
 
 @app.command()
 @takes
 def storm(
+    *,
     fleet: DeviceOptions,
     how: RunOptions,
+    what: MessageOptions,
     hold: Annotated[float, typer.Option(min=0, help="Seconds that all stay connected at the end.")] = 0.0,
+    retry: Annotated[
+        bool,
+        typer.Option("--retry", help="Who does not come in, or is lost, tries again, with growing pauses."),
+    ] = False,
+    longest_pause: Annotated[float, typer.Option(min=0.01, help="Seconds, for --retry.")] = _LONGEST_PAUSE_S,
 ) -> None:
     """Open many devices, and keep them open until all have their outcome."""
-    _run(fleet, how, how.plan(fleet.path), hold_s=hold)
+    plan = replace(
+        how.plan(fleet),
+        messages=what.messages(hold),
+        retry=_retry(longest_pause) if retry else None,
+    )
+    Scenario(name="storm", fleet=fleet, how=how, plan=plan, hold=Hold(seconds=hold)).execute()
 
 
 @app.command()
 @takes
 def reconnect(
+    *,
     fleet: DeviceOptions,
     how: RunOptions,
     rounds: Annotated[int, typer.Option(min=1, help="How often each device comes.")] = 1,
+    warm_up: Annotated[
+        bool, typer.Option("--warm-up", help="First let each device come once, uncounted: then it is known.")
+    ] = False,
+    restart: Annotated[
+        str | None, typer.Option(help="After that, a command that restarts the server: its memory is cold.")
+    ] = None,
 ) -> None:
     """Connect each device, take its CONNACK, disconnect: again and again."""
-    _run(fleet, how, replace(how.plan(fleet.path), stay=False, rounds=rounds))
+    plan = replace(how.plan(fleet), stay=False, rounds=rounds)
+    Scenario(name="reconnect", fleet=fleet, how=how, plan=plan, warm_up=warm_up, restart=restart).execute()
+
+
+@app.command()
+@takes
+def soak(
+    *,
+    fleet: DeviceOptions,
+    how: RunOptions,
+    what: MessageOptions,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds that all are held.")],
+    churn: Annotated[
+        float, typer.Option(min=0, help="Devices a second that leave, and come back at once.")
+    ] = 0.0,
+    longest_pause: Annotated[
+        float, typer.Option(min=0.01, help="Seconds until who is lost tries again, at most.")
+    ] = _LONGEST_PAUSE_S,
+) -> None:
+    """Hold many devices for long, while some leave and come back, renew their tokens, and publish."""
+    plan = replace(
+        how.plan(fleet), messages=what.messages(duration), churn_per_s=churn, retry=_retry(longest_pause)
+    )
+    Scenario(name="soak", fleet=fleet, how=how, plan=plan, hold=Hold(seconds=duration)).execute()
 
 
 @app.command()
@@ -66,41 +105,19 @@ def certificates(
 ) -> None:
     """Make the devices' certificates in advance: ID.pem for each, signed by ca.crt, which is made if need be."""
     population = Population(count=devices, credentials=Certificates(directory=directory), prefix=prefix)
-    made = _certificates(population, directory, ca_key, ca_certificate)
+    with Display() as display:
+        made = make_certificates(
+            directory,
+            population.device_ids(),
+            ca_key_file=ca_key,
+            ca_file=ca_certificate,
+            told=display.certificates,
+        )
     print(f"{devices} certificates in {directory}, {made} of them new; their CA is {directory / 'ca.crt'}")
 
 
-def _certificates(population: Population, directory: Path, ca_key: Path | None, ca: Path | None) -> int:
-    with Display() as display:
-        return make_certificates(
-            directory, population.device_ids(), ca_key_file=ca_key, ca_file=ca, told=display.certificates
-        )
-
-
-def _run(fleet: DeviceOptions, how: RunOptions, plan: Plan, *, hold_s: float = 0.0) -> None:
-    population = fleet.population()
-    target = fleet.target()
-    if isinstance(population.credentials, Certificates):
-        _certificates(population, population.credentials.directory, fleet.ca_key, fleet.ca_certificate)
-    interrupts = Interrupts()
-    with interrupts.caught(), Display(offers=population.count * plan.rounds) as display:
-        tally = run(
-            target,
-            population,
-            plan,
-            processes=how.workers,
-            hold_s=hold_s,
-            interrupts=interrupts,
-            tell=display.run,
-        )
-    result = StormResult.of(tally)
-    if how.as_json:
-        print(json.dumps(result.to_json()))
-    else:
-        print_result(result, Console())
-    if interrupts.count:
-        raise typer.Exit(_INTERRUPTED)
-    raise typer.Exit(0 if result.all_admitted else _NOT_ALL_ADMITTED)
+def _retry(longest_s: float) -> Retry:
+    return Retry(first_s=min(Retry().first_s, longest_s), longest_s=longest_s)
 
 
 def main() -> NoReturn:

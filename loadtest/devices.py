@@ -16,6 +16,7 @@ __all__ = ["Certificates", "Credentials", "NoCredentials", "Password", "Populati
 KEEP_ALIVE_S: Final = 1767
 """IoT Hub's maximum."""
 _TOKEN_LIFETIME_S: Final = 24 * 3600
+_NOBODYS_KEY: Final = SymmetricKey(b"a key that no group has".ljust(64, b"."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +42,14 @@ class Password:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Certificates:
-    """A certificate of its own for each device: `ID.crt` and `ID.key` in a directory."""
+    """A certificate of its own for each device, kept in a directory (`loadtest.certificates`)."""
 
     directory: Path
+
+    @property
+    def strangers(self) -> Path:
+        """Where those of the devices with a bad credential are, which another CA has signed."""
+        return self.directory / "strangers"
 
 
 Credentials: TypeAlias = SasKeys | NoCredentials | Password | Certificates
@@ -61,6 +67,11 @@ class Population:
     prefix: str = "storm-"
     model_id: str | None = None
     clean_session: bool = False
+    bad_share: float = 0.0
+    """So many of them, spread evenly, have a credential of somebody else."""
+
+    def is_bad(self, number: int) -> bool:
+        return int((number + 1) * self.bad_share) > int(number * self.bad_share)
 
     def device_id(self, number: int) -> str:
         return f"{self.prefix}{number + 1:06d}"
@@ -73,9 +84,8 @@ class Population:
         device_id = self.device_id(number)
         username = provisioning_username(self.id_scope, device_id)
         match self.credentials:
-            case SasKeys(group_key=group_key):
-                key = sas.derive_device_key(group_key, device_id)
-                token = provisioning_token(self.id_scope, device_id, key, self._expiry())
+            case SasKeys():
+                token = provisioning_token(self.id_scope, device_id, self._key(number), self._expiry())
                 return self._connect(device_id, username, token.encode())
             case _:
                 return self._connect(device_id, username, None)
@@ -85,18 +95,24 @@ class Population:
         device_id = self.device_id(number)
         hub = hub or self.hub
         match self.credentials:
-            case SasKeys(group_key=group_key):
-                key = sas.derive_device_key(group_key, device_id)
-                token = hub_token(hub, device_id, key, self._expiry())
+            case SasKeys():
+                token = hub_token(hub, device_id, self._key(number), self._expiry())
                 return self._connect(device_id, hub_username(hub, device_id, self.model_id), token.encode())
             case Certificates():
                 return self._connect(device_id, hub_username(hub, device_id, self.model_id), None)
             case Password(username=username, password=password):
-                return self._connect(device_id, username, password)
+                return self._connect(
+                    device_id, username, b"not " + password if self.is_bad(number) else password
+                )
             case NoCredentials():
                 return self._connect(device_id, None, None)
             case _:
                 assert_never(self.credentials)
+
+    def _key(self, number: int) -> SymmetricKey:
+        assert isinstance(self.credentials, SasKeys)
+        group_key = _NOBODYS_KEY if self.is_bad(number) else self.credentials.group_key
+        return sas.derive_device_key(group_key, self.device_id(number))
 
     def _expiry(self) -> int:
         lifetime_s = self.credentials.token_lifetime_s if isinstance(self.credentials, SasKeys) else 0

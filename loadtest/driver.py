@@ -1,4 +1,4 @@
-"""One worker's devices on one epoll loop: no task, no timer and no object of asyncio for a device.
+"""One worker's devices on one loop: no task, no timer and no object of asyncio for a device.
 
 A device between dialling and its outcome is *on its way*; one that was admitted and stays is *in*. Deadlines are kept
 by one sweep: all attempts have the same time-out, so those on their way stand in the order of their deadlines.
@@ -7,25 +7,18 @@ The clock of an attempt starts when it is due, not when a connector is free for 
 stalls is charged for everything that had to wait ("coordinated omission").
 """
 
-import errno
 import heapq
-import os
 import random
-import select
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
-from typing import Final, Protocol
+from dataclasses import replace
+from typing import Final, Protocol, assert_never
 
 from gateway.mqtt import (
-    MQTT_3_1_1,
     Connack,
-    Decoder,
     Disconnect,
-    MalformedPacket,
+    Pingreq,
     Puback,
     Publish,
     ServerPacket,
@@ -41,79 +34,26 @@ from gateway.simulate.wire import (
     parse_provisioning_answer,
     provisioning_request,
 )
-from loadtest.devices import Population
+from loadtest.device import INTERRUPTED, TIMED_OUT, Device, Kind, Outcome, Stage
+from loadtest.devices import KEEP_ALIVE_S, Population
+from loadtest.links import Links
 from loadtest.plan import Plan, Route, Target
+from loadtest.publisher import Publisher
 from loadtest.tally import Second, Tally, Totals
-from loadtest.tls import ClientCertificate, TlsClient, TlsError, TlsStream
+from loadtest.tls import ClientCertificate
 
-__all__ = ["Control", "Driver", "Outcome"]
+__all__ = ["Control", "Driver"]
 
 _DISCONNECT: Final = encode(Disconnect())
-_ACCEPTED: Final = (b"\x20\x02\x00\x00", b"\x20\x02\x01\x00")
+_PINGREQ: Final = encode(Pingreq())
 _SUBSCRIBE_TO_ANSWERS: Final = encode(Subscribe(packet_id=1, filters=((PROVISIONING_ANSWERS, 1),)))
 _FAILED_SUBSCRIPTION: Final = 0x80
-_MAX_PACKET_BYTES: Final = 512 * 1024
-_READ_BYTES: Final = 64 * 1024
 _SWEEP_S: Final = 0.1
+_PING_S: Final = KEEP_ALIVE_S / 2
 _PROGRESS_S: Final = 0.25
 _MAX_STARTS: Final = 64
 """In one turn of the loop: answers are read in between, or their latency would be ours."""
-_IP_BIND_ADDRESS_NO_PORT: Final = 24
-"""<linux/in.h>: the port is chosen at connect(), so that one local address has as many for each destination."""
-
 Clock = Callable[[], float]
-
-
-class _Stage(Enum):
-    """What a device waits for."""
-
-    PROVISIONING = auto()
-    """CONNACK of the provisioning service"""
-    ANSWERS = auto()
-    """SUBACK of the topic of its answers"""
-    ASSIGNMENT = auto()
-    HUB = auto()
-    """CONNACK of the hub"""
-    SUBSCRIPTION = auto()
-    IN = auto()
-    AWAY = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Of an attempt that was not admitted. Only a refusal and a failure have a cause."""
-
-    kind: str
-    cause: str = ""
-
-
-_TIMED_OUT: Final = Outcome("timed out")
-
-
-class _Device:
-    """One device of this worker: its packets, and its connection if it has one."""
-
-    __slots__ = (
-        "certificate", "connect", "decoder", "due", "failures", "fd", "first_due", "number", "packet_id", "sock", "stage",
-        "started", "tls", "unsent",
-    )  # fmt: skip
-
-    def __init__(self, number: int, connect: bytes, certificate: ClientCertificate | None) -> None:
-        self.number = number
-        self.connect = connect
-        """The first packet of an attempt."""
-        self.certificate = certificate
-        self.stage = _Stage.AWAY
-        self.sock: socket.socket | None = None
-        self.fd = -1
-        self.tls: TlsStream | None = None
-        self.unsent = b""
-        self.decoder: Decoder[ServerPacket] | None = None
-        """Only if something came that is not one of the packets known by their bytes."""
-        self.due = self.started = 0.0
-        self.first_due = -1.0
-        self.failures = 0
-        self.packet_id = 0
 
 
 class Control(Protocol):
@@ -123,16 +63,24 @@ class Control(Protocol):
         """Readable when there is a command."""
 
     def command(self) -> str:
-        """`stop`: offer no more. `leave`: all devices disconnect, and the run is over."""
+        """One of
+
+        - `hold`: all are in; publish, and let devices leave and come back, as planned.
+        - `quiet`: that is over; `quiet` is answered when all messages and attempts have their outcome.
+        - `stop`: offer and publish nothing more.
+        - `leave`: all devices disconnect, and the run is over.
+        """
 
     def tell(self, totals: Totals) -> None: ...
 
     def settled(self) -> None:
         """Each attempt has its outcome, and no more will be offered."""
 
+    def quiet(self) -> None: ...
+
 
 class Driver:
-    """The devices of one worker. `prepare`, then `run`, with `stop` or `leave` in between from the loop itself."""
+    """The devices of one worker: `prepare`, then `run`."""
 
     def __init__(
         self,
@@ -145,39 +93,59 @@ class Driver:
         certificate_of: Callable[[int], ClientCertificate] | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
-        self._target = target
-        self._family = socket.AF_INET6 if ":" in target.address[0] else socket.AF_INET
         self._population = population
         self._plan = plan.share(worker, processes)
         self._worker, self._processes = worker, processes
-        self._tls = TlsClient(target) if target.ca_file is not None else None
+        self._links = Links(target, self)
         self._certificate_of = certificate_of
         self._clock = clock
-        self._epoll = select.epoll()
-        self._devices: list[_Device] = []
-        self._by_fd: dict[int, _Device] = {}
-        self._on_their_way: dict[_Device, None] = {}
-        self._in: dict[_Device, None] = {}
-        self._agenda: list[tuple[float, int, Callable[[_Device], None], _Device]] = []
+        self._devices: list[Device] = []
+        self._on_their_way: dict[Device, None] = {}
+        self._in: dict[Device, None] = {}
+        self._agenda: list[tuple[float, int, Callable[[Device], None], Device]] = []
         """What is to be done later (a heap): retries, and polls of the provisioning service."""
         self._entries = 0
-        self._returning: deque[_Device] = deque()
-        """Those whose pause is over."""
+        self._returning: deque[Device] = deque()
+        """Those that come back as soon as a connector is free."""
+        self._pings: deque[tuple[float, Device, int]] = deque()
+        self._renewals: deque[tuple[float, Device, int]] = deque()
+        """(when, whose, in which of its sessions): first in, first due."""
         self._start_s = 0.0
+        self._held_s: float | None = None
+        self._churned = 0
+        self._coming_back = True
         self.tally = Tally()
         self.totals = Totals()
-        self._stopped = False
+        self._publisher = (
+            None
+            if self._plan.messages is None
+            else Publisher(
+                self._plan.messages,
+                worker=worker,
+                processes=processes,
+                device_id=population.device_id,
+                send=self._links.send,
+                tally=self.tally,
+                totals=self.totals,
+            )
+        )
 
     def prepare(self) -> None:
         """Make the packets of all devices."""
-        first = (
-            self._population.provisioning_connect
-            if self._plan.path is Route.DPS
-            else self._population.hub_connect
-        )
         for number in range(self._worker, self._population.count, self._processes):
             certificate = self._certificate_of(number) if self._certificate_of is not None else None
-            self._devices.append(_Device(number, first(number), certificate))
+            bad = self._population.is_bad(number)
+            device = Device(number, certificate, bad=bad)
+            self._make_first_packet(device)
+            self._devices.append(device)
+
+    def _make_first_packet(self, device: Device) -> None:
+        if self._plan.path is Route.DPS and device.hub is None:
+            device.connect = self._population.provisioning_connect(device.number)
+            device.first_stage = Stage.PROVISIONING
+        else:
+            device.connect = self._population.hub_connect(device.number, device.hub)
+            device.first_stage = Stage.HUB
 
     # The loop
 
@@ -187,19 +155,16 @@ class Driver:
         by_number = {device.number: device for device in self._devices}
         queue = self._plan.offers(list(by_number), self._worker, self._processes)
         self._offers = ((by_number[number], due) for number, due in queue)
-        self._next: tuple[_Device, float | None] | None = next(self._offers, None)
-        self._epoll.register(control.fileno(), select.EPOLLIN)
+        self._next: tuple[Device, float | None] | None = next(self._offers, None)
+        self._links.watch(control.fileno())
         swept = told = self._clock()
         cpu_s = time.process_time()
-        settled = False
+        settled = quiet = False
+        self._to_be_quiet = False
         while True:
             pause_s = self._begin_what_is_due()
-            for fd, event in self._epoll.poll(pause_s, 1024):
-                device = self._by_fd.get(fd)
-                if device is not None:
-                    self._ready(device, event)
-                elif fd == control.fileno() and not self._obey(control):
-                    return
+            if self._links.poll(pause_s) and not self._obey(control.command()):
+                return
             now = self._clock()
             if now - swept >= _SWEEP_S:
                 swept = now
@@ -212,313 +177,314 @@ class Driver:
                 self.tally.cpu_s = time.process_time() - cpu_s
                 control.tell(self.totals)
                 control.settled()
+            if self._to_be_quiet and not quiet and self._is_quiet():
+                quiet = True
+                control.tell(self.totals)
+                control.quiet()
 
-    def _obey(self, control: Control) -> bool:
-        match control.command():
+    def _obey(self, command: str) -> bool:
+        match command:
+            case "hold":
+                self._held_s = self._clock()
+                if self._publisher is not None:
+                    self._publisher.begin(self._held_s)
+            case "quiet":
+                self._to_be_quiet = True
+                self._plan = replace(self._plan, churn_per_s=0.0, renew_after_s=None)
             case "stop":
                 self._stop()
-                return True
             case _:
                 self._leave()
                 return False
+        return True
 
     def _stop(self) -> None:
         """Offer no more, but wait for those on their way."""
         self._next = None
-        self._stopped = True
+        self._coming_back = False
         self._returning.clear()
         self._agenda = [entry for entry in self._agenda if entry[3] in self._on_their_way]
         heapq.heapify(self._agenda)
+        if self._publisher is not None:
+            self._publisher.stop()
 
     def _is_settled(self) -> bool:
         return self._next is None and not (self._on_their_way or self._agenda or self._returning)
 
+    def _is_quiet(self) -> bool:
+        return self._is_settled() and (self._publisher is None or self._publisher.is_quiet)
+
     def _leave(self) -> None:
         """All devices disconnect in order."""
+        self._coming_back = False
+        self.tally.sessions = len(self._in)
         for device in list(self._in):
-            self._send(device, _DISCONNECT)
+            self._links.send(device, _DISCONNECT)
             self._close(device)
         for device in list(self._on_their_way):
-            self._end(device, Outcome("failed", "interrupted"))
-        self.totals.sessions = 0
+            self._end(device, INTERRUPTED)
 
     def _begin_what_is_due(self) -> float:
-        """Start attempts, and return how long there is nothing to start, at most a sweep's pause."""
-        started = 0
+        """Do what is due now, and return for how long nothing is: at most a sweep's pause."""
         now = self._clock()
         while self._agenda and self._agenda[0][0] <= now:
             _, _, action, device = heapq.heappop(self._agenda)
             action(device)
+        pause_s = min(_SWEEP_S, self._agenda[0][0] - now) if self._agenda else _SWEEP_S
+        if self._publisher is not None:
+            self._publisher.publish_due(now, now - self._start_s)
+            due = self._publisher.due_s()
+            if due is not None:
+                pause_s = min(pause_s, due - now)
+        return max(0.0, min(pause_s, self._begin_attempts()))
+
+    def _begin_attempts(self) -> float:
+        """Start those that are due, as far as there are connectors for them."""
         limit = self._plan.connectors
-        while self._next is not None or self._returning:
+        for _ in range(_MAX_STARTS):
             if limit is not None and len(self._on_their_way) >= limit:
-                return self._until_agenda(now)
-            if started >= _MAX_STARTS:
-                return 0.0
-            started += 1
+                return _SWEEP_S
+            now = self._clock()
             if self._returning:
                 device = self._returning.popleft()
-                self._begin(device, device.due, self._clock())
-                continue
-            assert self._next is not None
-            device, after = self._next
-            now = self._clock()
-            due = now if after is None else self._start_s + after
-            if due > now:
-                return min(due - now, self._until_agenda(now))
-            if device.stage is not _Stage.AWAY:  # its round before is not over
-                return self._until_agenda(now)
-            self._next = next(self._offers, None)
-            self._begin(device, due, now)
-        return self._until_agenda(now)
+                self._begin(device, device.due, now)
+            elif self._next is None:
+                return _SWEEP_S
+            else:
+                device, after = self._next
+                due = now if after is None else self._start_s + after
+                if due > now:
+                    return due - now
+                if device.stage is not Stage.AWAY:  # its round before is not over
+                    return _SWEEP_S
+                self._next = next(self._offers, None)
+                self._begin(device, due, now)
+        return 0.0
 
-    def _until_agenda(self, now: float) -> float:
-        return min(_SWEEP_S, max(0.0, self._agenda[0][0] - now)) if self._agenda else _SWEEP_S
-
-    def _later(self, when: float, action: Callable[[_Device], None], device: _Device) -> None:
+    def _later(self, when: float, action: Callable[[Device], None], device: Device) -> None:
         self._entries += 1
         heapq.heappush(self._agenda, (when, self._entries, action, device))
 
     def _sweep(self, now: float) -> None:
         late = now - self._plan.timeout_s
-        overdue: list[_Device] = []
+        overdue: list[Device] = []
         for device in self._on_their_way:
             if device.started > late:
                 break
             overdue.append(device)
         for device in overdue:
-            self._end(device, _TIMED_OUT)
+            self._end(device, TIMED_OUT)
+        self._upkeep(now)
+
+    # While they are held
+
+    def _upkeep(self, now: float) -> None:
+        """Pings, new tokens, and devices that leave and come back."""
+        while self._pings and self._pings[0][0] <= now:
+            _, device, session = self._pings.popleft()
+            if device.stage is Stage.IN and device.session == session:
+                self._links.send(device, _PINGREQ)
+                self._pings.append((now + _PING_S, device, session))
+        while self._renewals and self._renewals[0][0] <= now and self._plan.renew_after_s is not None:
+            due, device, session = self._renewals.popleft()
+            if device.stage is Stage.IN and device.session == session:
+                self._leave_and_come_back(device, due)
+        if self._held_s is not None and self._plan.churn_per_s:
+            wanted = int((now - self._held_s) * self._plan.churn_per_s)
+            while self._churned < wanted and self._in:
+                self._churned += 1
+                self._leave_and_come_back(next(iter(self._in)), now)
+
+    def _leave_and_come_back(self, device: Device, due: float) -> None:
+        self._links.send(device, _DISCONNECT)
+        if device.stage is Stage.IN:
+            self._close(device)
+            self._come_back(device, due)
+
+    def _come_back(self, device: Device, due: float) -> None:
+        """Straight to its hub if it was assigned one, and with a new token."""
+        device.due = due
+        if self._plan.renew_after_s is None:
+            self._make_first_packet(device)
+        self._returning.append(device)
 
     # An attempt
 
-    def _begin(self, device: _Device, due: float, now: float) -> None:
-        second = self.tally.at(now - self._start_s)
-        second.offered += 1
+    def _begin(self, device: Device, due: float, now: float) -> None:
+        self.tally.at(now - self._start_s).offered += 1
         self.totals.offered += 1
+        self.tally.bad_offered += device.bad
         self.tally.latest_start_s = max(self.tally.latest_start_s, now - due)
         device.due, device.started = due, now
-        if device.first_due < 0:
+        if device.first_due is None:
             device.first_due = due
         self._on_their_way[device] = None
-        stage = _Stage.PROVISIONING if self._plan.path is Route.DPS else _Stage.HUB
-        self._dial(device, device.connect, stage)
+        if self._plan.renew_after_s is not None:  # short-lived tokens are signed when they are needed
+            self._make_first_packet(device)
+        device.stage = device.first_stage
+        self._links.dial(device, device.connect)
 
-    def _dial(self, device: _Device, connect: bytes, stage: _Stage) -> None:
-        sock = socket.socket(self._family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        device.sock, device.fd, device.stage = sock, sock.fileno(), stage
-        device.decoder = None
-        device.packet_id = 1
-        if self._target.sources:
-            sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((self._target.sources[device.number % len(self._target.sources)], 0))
-        problem = sock.connect_ex(self._target.address)
-        self._by_fd[device.fd] = device
-        self._epoll.register(device.fd, select.EPOLLIN)
-        if problem not in {0, errno.EINPROGRESS}:
-            self._fail(device, _plain(problem))
-            return
-        if self._tls is None:
-            self._write(device, connect)
-            return
-        device.tls = self._tls.stream(connect, device.certificate)
-        self._write(device, device.tls.start())
+    # What the server says
 
-    def _write(self, device: _Device, data: bytes) -> None:
-        """Send as it is. On loopback a connection usually stands before `connect` returns, so this tries at once."""
-        sock = device.sock
-        if sock is None:
-            return
-        if device.unsent:
-            device.unsent += data
-            return
-        try:
-            sent = sock.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._fail(device, _plain(error.errno))
-            return
-        if sent < len(data):
-            device.unsent = data[sent:]
-            self._epoll.modify(device.fd, select.EPOLLIN | select.EPOLLOUT)
-
-    def _send(self, device: _Device, packet: bytes) -> None:
-        self._write(device, packet if device.tls is None else device.tls.seal(packet))
-
-    def _ready(self, device: _Device, event: int) -> None:
-        if event & select.EPOLLOUT and not event & (select.EPOLLERR | select.EPOLLHUP):
-            data, device.unsent = device.unsent, b""
-            self._epoll.modify(device.fd, select.EPOLLIN)
-            self._write(device, data)
-        if event & ~select.EPOLLOUT and device.sock is not None:
-            self._read(device, device.sock)
-
-    def _read(self, device: _Device, sock: socket.socket) -> None:
-        try:
-            data = sock.recv(_READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._fail(device, _plain(error.errno))
-            return
-        if not data:
-            in_handshake = device.tls is not None and not device.tls.established
-            self._fail(
-                device, "connection closed in the TLS handshake" if in_handshake else "connection closed"
-            )
-            return
-        if device.tls is not None:
-            try:
-                data, answer = device.tls.receive(data)
-            except TlsError as error:
-                self._fail(device, f"TLS: {error}")
-                return
-            if answer:
-                self._write(device, answer)
-            if not data or device.sock is not sock:
-                return
-        if data in _ACCEPTED and device.decoder is None:
-            self._accepted(device)
-        else:
-            self._decode(device, data)
-
-    def _decode(self, device: _Device, data: bytes) -> None:
-        """The general way; CONNACK 0 has its own."""
-        decoder = device.decoder
-        if decoder is None:
-            decoder = device.decoder = Decoder(MQTT_3_1_1.from_server, max_packet_size=_MAX_PACKET_BYTES)
-        decoder.feed(data)
-        try:
-            while device.decoder is decoder and (packet := decoder.next_packet()) is not None:
-                self._received(device, packet)
-        except MalformedPacket:
-            self._fail(device, "malformed packet")
-
-    def _received(self, device: _Device, packet: ServerPacket) -> None:
+    def received(self, device: Device, packet: ServerPacket) -> None:
         match packet:
             case Connack(code=0):
-                self._accepted(device)
+                self.accepted(device)
             case Connack(code=code):
-                self._end(device, Outcome("refused", f"connack {code}"))
+                self._end(device, Outcome(Kind.REFUSED, f"connack {code}"))
             case Suback(codes=codes) if _FAILED_SUBSCRIPTION in codes:
-                self._end(device, Outcome("refused", "suback 128"))
-            case Suback() if device.stage is _Stage.ANSWERS:
-                device.stage = _Stage.ASSIGNMENT
+                self._end(device, Outcome(Kind.REFUSED, "suback 128"))
+            case Suback() if device.stage is Stage.ANSWERS:
+                device.stage = Stage.ASSIGNMENT
                 self._ask(device, None)
-            case Suback() if device.stage is _Stage.SUBSCRIPTION:
+            case Suback() if device.stage is Stage.SUBSCRIPTION:
                 self._admit(device)
             case Publish():
                 if packet.packet_id is not None:
-                    self._send(device, encode(Puback(packet_id=packet.packet_id)))
-                if device.stage is _Stage.ASSIGNMENT:
+                    self._links.send(device, encode(Puback(packet_id=packet.packet_id)))
+                if device.stage is Stage.ASSIGNMENT:
                     self._answered(device, packet)
+            case Puback(packet_id=packet_id):
+                self.acknowledged(device, packet_id)
             case _:
                 pass
 
-    def _accepted(self, device: _Device) -> None:
+    def acknowledged(self, device: Device, packet_id: int) -> None:
+        if self._publisher is not None:
+            now = self._clock()
+            self._publisher.acknowledged(device, packet_id, now, now - self._start_s)
+
+    def accepted(self, device: Device) -> None:
         """CONNACK 0."""
-        if device.stage is _Stage.PROVISIONING:
-            device.stage = _Stage.ANSWERS
-            self._send(device, _SUBSCRIBE_TO_ANSWERS)
-        elif device.stage is _Stage.HUB and self._plan.subscribe:
-            device.stage = _Stage.SUBSCRIPTION
+        if device.stage is Stage.PROVISIONING:
+            device.stage = Stage.ANSWERS
+            self._links.send(device, _SUBSCRIBE_TO_ANSWERS)
+        elif device.stage is Stage.HUB and self._plan.subscribe:
+            device.stage = Stage.SUBSCRIPTION
             topic = f"devices/{self._population.device_id(device.number)}/messages/devicebound/#"
-            self._send(device, encode(Subscribe(packet_id=1, filters=((topic, 1),))))
-        elif device.stage is _Stage.HUB:
+            self._links.send(device, encode(Subscribe(packet_id=1, filters=((topic, 1),))))
+        elif device.stage is Stage.HUB:
             self._admit(device)
         else:
-            self._fail(device, "malformed packet")
+            self.failed(device, "malformed packet")
 
     # The provisioning service
 
-    def _ask(self, device: _Device, operation_id: str | None) -> None:
-        if device.stage is not _Stage.ASSIGNMENT:
+    def _ask(self, device: Device, operation_id: str | None) -> None:
+        if device.stage is not Stage.ASSIGNMENT:
             return
         device_id = self._population.device_id(device.number)
         topic, body = provisioning_request(device_id, self._population.model_id, operation_id)
         device.packet_id += 1
-        self._send(device, encode(Publish(topic=topic, payload=body, qos=1, packet_id=device.packet_id)))
+        self._links.send(
+            device, encode(Publish(topic=topic, payload=body, qos=1, packet_id=device.packet_id))
+        )
 
-    def _answered(self, device: _Device, packet: Publish) -> None:
+    def _answered(self, device: Device, packet: Publish) -> None:
         match parse_provisioning_answer(packet.topic, packet.payload):
             case Assigned(hub=hub):
-                self._send(device, _DISCONNECT)
+                device.hub = hub
+                self.tally.registered.add(device.number)
+                self._links.send(device, _DISCONNECT)
                 self._close(device)
-                self._dial(device, self._population.hub_connect(device.number, hub), _Stage.HUB)
+                device.stage = Stage.HUB
+                self._links.dial(device, self._population.hub_connect(device.number, hub))
             case TryAgain(after_s=after_s, operation_id=operation_id):
                 self._later(self._clock() + after_s, lambda device: self._ask(device, operation_id), device)
             case Declined(code=code):
-                self._end(device, Outcome("refused", f"dps {code}"))
+                self._end(device, Outcome(Kind.REFUSED, f"dps {code}"))
 
     # How an attempt, and a session, ends
 
-    def _admit(self, device: _Device) -> None:
+    def _admit(self, device: Device) -> None:
         now = self._clock()
         del self._on_their_way[device]
         second = self._outcome(now)
         second.admitted += 1
         second.latencies_s.append(now - device.due)
         self.totals.admitted += 1
+        self.tally.registered.add(device.number)
+        if device.bad:
+            self.tally.bad_admitted.add(device.number)
         device.failures = 0
+        device.session += 1
+        if device.session == 1:
+            self._first_time(device, now)
         if self._plan.stay:
-            device.stage = _Stage.IN
-            self._in[device] = None
-            self.totals.sessions += 1
+            self._stay(device, now)
         else:
-            self._send(device, _DISCONNECT)
+            self._links.send(device, _DISCONNECT)
             self._close(device)
+
+    def _first_time(self, device: Device, now: float) -> None:
+        assert device.first_due is not None
+        self.tally.times_to_in_s.append(now - device.first_due)
+        self.tally.everybody_in_s = now - self._start_s
+
+    def _stay(self, device: Device, now: float) -> None:
+        device.stage = Stage.IN
+        self._in[device] = None
+        self.totals.sessions += 1
+        self._pings.append((now + _PING_S, device, device.session))
+        if self._plan.renew_after_s is not None:
+            self._renewals.append((now + self._plan.renew_after_s, device, device.session))
+        if self._publisher is not None:
+            self._publisher.admitted(device)
 
     def _outcome(self, now: float) -> Second:
         elapsed_s = now - self._start_s
-        self.tally.finished_s = elapsed_s
+        if self._held_s is None:
+            self.tally.finished_s = elapsed_s
         return self.tally.at(elapsed_s)
 
-    def _fail(self, device: _Device, cause: str) -> None:
+    def failed(self, device: Device, cause: str) -> None:
         """The connection is gone: the attempt failed or, after it, the session is lost."""
-        if device.stage is _Stage.IN:
+        if device.stage is Stage.IN:
+            now = self._clock()
             self._close(device)
-            self.tally.at(self._clock() - self._start_s).lost += 1
+            self.tally.at(now - self._start_s).lost += 1
             self.totals.lost += 1
-            self.totals.sessions -= 1
+            self._try_again(device, now)
         elif device in self._on_their_way:
-            self._end(device, Outcome("failed", cause))
+            self._end(device, Outcome(Kind.FAILED, cause))
 
-    def _end(self, device: _Device, outcome: Outcome) -> None:
+    def _end(self, device: Device, outcome: Outcome) -> None:
         """The attempt is over without admission."""
         now = self._clock()
         self._close(device)
         del self._on_their_way[device]
         second = self._outcome(now)
         match outcome.kind:
-            case "refused":
+            case Kind.REFUSED:
                 second.refused[outcome.cause] += 1
                 self.totals.refused += 1
-            case "timed out":
+            case Kind.TIMED_OUT:
                 second.timed_out += 1
                 self.totals.timed_out += 1
-            case _:
+                self.tally.unsure.add(device.number)
+            case Kind.FAILED:
                 second.failed[outcome.cause] += 1
                 self.totals.failed += 1
-        if self._plan.retry is not None and not self._stopped:
-            device.failures += 1
-            pause_s = self._plan.retry.pause_s(device.failures, random.random())  # noqa: S311 - spreads load
-            device.due = now + pause_s
-            self._later(device.due, self._come_back, device)
+                self.tally.unsure.add(device.number)
+            case _:
+                assert_never(outcome.kind)
+        self._try_again(device, now)
 
-    def _come_back(self, device: _Device) -> None:
-        self._returning.append(device)
+    def _try_again(self, device: Device, now: float) -> None:
+        """A device with somebody else's credential does not: it would never come in."""
+        if self._plan.retry is None or not self._coming_back or device.bad:
+            return
+        device.failures += 1
+        due = now + self._plan.retry.pause_s(device.failures, random.random())  # noqa: S311 - spreads load
+        self._later(due, lambda device: self._come_back(device, due), device)
 
-    def _close(self, device: _Device) -> None:
+    def _close(self, device: Device) -> None:
         if device.sock is None:
             return
-        del self._by_fd[device.fd]
-        self._in.pop(device, None)
-        device.sock.close()
-        device.sock = device.tls = device.decoder = None
-        device.unsent = b""
-        device.stage = _Stage.AWAY
-
-
-def _plain(number: int | None) -> str:
-    """`connection refused`"""
-    return os.strerror(number).lower() if number else "no answer"
+        if device.stage is Stage.IN:
+            del self._in[device]
+            self.totals.sessions -= 1
+        if self._publisher is not None:
+            self._publisher.disconnected(device)
+        self._links.close(device)
+        device.stage = Stage.AWAY

@@ -6,7 +6,7 @@ A dataclass is a set of options; `takes` makes a command of a function that take
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, assert_never, get_type_hints
@@ -14,17 +14,22 @@ from typing import Annotated, Any, Final, assert_never, get_type_hints
 import typer
 
 from gateway.errors import OperationError
+from gateway.mqtt import validate_topic_name
 from gateway.secrets import SymmetricKey
+from loadtest.certificates import make_certificates
 from loadtest.devices import Certificates, Credentials, NoCredentials, Password, Population, SasKeys
-from loadtest.plan import Arrival, Pattern, Plan, Route, Target, TlsVersion
+from loadtest.gateway_setup import GatewaySetup
+from loadtest.plan import Arrival, Messages, Pattern, Plan, Route, Target, TlsVersion
 from loadtest.processes import default_processes
 from loadtest.target import find_target
 
-__all__ = ["DeviceOptions", "Proof", "RunOptions", "takes"]
+__all__ = ["DeviceOptions", "MessageOptions", "Proof", "RunOptions", "takes"]
 
 _TLS_PORT: Final = 8883
 _PLAIN_PORT: Final = 1884
 _CONNECTORS: Final = 200
+_RENEW_AT: Final = 0.85
+"""Of a token's lifetime."""
 
 
 class Proof(StrEnum):
@@ -41,7 +46,18 @@ class DeviceOptions:
     """Which devices, and which server."""
 
     devices: Annotated[int, typer.Option("-n", "--devices", min=1, help="How many.")]
-    host: Annotated[str, typer.Option(help="One of the names the server goes by.")] = "localhost"
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "-c",
+            "--config",
+            help="A gateway's gateway.yaml, on this machine: says host, port, CA, ID scope and group key; the registry is "
+            "checked at the end.",
+        ),
+    ] = None
+    host: Annotated[
+        str | None, typer.Option(show_default="localhost", help="One of the names the server goes by.")
+    ] = None
     port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, show_default=f"{_TLS_PORT}, with --plain {_PLAIN_PORT}", help="The devices' port."),
@@ -80,52 +96,96 @@ class DeviceOptions:
     clean_session: Annotated[
         bool, typer.Option("--clean-session", help="The server need not remember their subscriptions.")
     ] = False
+    bad_credentials: Annotated[
+        float, typer.Option(min=0, max=1, help="The share of devices with somebody else's credential.")
+    ] = 0.0
+    token_lifetime: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="For sas: seconds. A device reconnects with a new token before the old one ends."
+        ),
+    ] = None
     source: Annotated[
         list[str] | None,
         typer.Option(help="A local address that devices come from; repeat it to spread them over several."),
     ] = None
 
+    @functools.cached_property
+    def gateway(self) -> GatewaySetup | None:
+        """What `--config` names. Raises `GatewayError`."""
+        return GatewaySetup(self.config) if self.config is not None else None
+
+    @property
+    def hub(self) -> str:
+        return self.host or (self.gateway.host if self.gateway is not None else "localhost")
+
     def target(self) -> Target:
-        """Look for the server. Raises `OperationError`."""
-        if self.plain == (self.ca is not None):
+        """Look for the server. Raises `GatewayError`."""
+        ca = self.ca
+        if ca is None and self.gateway is not None and not self.plain:
+            ca = self.gateway.beside("ca.crt")
+        if self.plain == (ca is not None):
             raise OperationError("say either --plain or --ca FILE")
         if self.plain and self.credentials is Proof.CERTIFICATE:
             raise OperationError("--credentials certificate needs TLS", hint="say --ca FILE, not --plain")
+        port = self.port
+        if port is None and self.gateway is not None:
+            port = self.gateway.port(plain=self.plain)
         return find_target(
-            self.host,
-            self.port or (_PLAIN_PORT if self.plain else _TLS_PORT),
-            ca_file=self.ca,
+            self.hub,
+            port or (_PLAIN_PORT if self.plain else _TLS_PORT),
+            ca_file=ca,
             tls_version=self.tls_version,
             sources=tuple(self.source or ()),
         )
 
     def population(self) -> Population:
-        """Raises `OperationError`."""
-        if self.path is Route.DPS and not self.id_scope:
+        """Raises `GatewayError`."""
+        id_scope = self.id_scope
+        if not id_scope and self.gateway is not None:
+            id_scope = self.gateway.settings.id_scope
+        if self.path is Route.DPS and not id_scope:
             raise OperationError("--path dps needs --id-scope")
         if self.path is Route.DPS and self.credentials not in {Proof.SAS, Proof.CERTIFICATE}:
             raise OperationError("--path dps needs --credentials sas or certificate")
+        if self.bad_credentials and self.credentials is Proof.NONE:
+            raise OperationError("--bad-credentials needs credentials, and --credentials none has none")
+        if self.token_lifetime is not None and self.credentials is not Proof.SAS:
+            raise OperationError("--token-lifetime needs --credentials sas")
         return Population(
             count=self.devices,
             credentials=self._credentials(),
-            hub=self.host,
-            id_scope=self.id_scope,
+            hub=self.hub,
+            id_scope=id_scope,
             prefix=self.prefix,
             model_id=self.model,
             clean_session=self.clean_session,
+            bad_share=self.bad_credentials,
         )
+
+    def make_certificates(self, population: Population, told: Callable[[int, int], None]) -> None:
+        """Those of the devices, and those of strangers for the ones with a bad credential. Raises `GatewayError`."""
+        if not isinstance(population.credentials, Certificates):
+            return
+        ca_key = self.ca_key
+        if ca_key is None and self.gateway is not None:
+            ca_key = self.gateway.beside("ca.key")
+        good = [population.device_id(n) for n in range(population.count) if not population.is_bad(n)]
+        make_certificates(
+            population.credentials.directory,
+            good,
+            ca_key_file=ca_key,
+            ca_file=self.ca_certificate,
+            told=told,
+        )
+        if len(good) < population.count:
+            bad = sorted(set(population.device_ids()) - set(good))
+            make_certificates(population.credentials.strangers, bad, told=told)
 
     def _credentials(self) -> Credentials:
         match self.credentials:
             case Proof.SAS:
-                if self.group_key is None:
-                    raise OperationError(
-                        "--credentials sas needs --group-key", hint="or the environment's GATEWAY_GROUP_KEY"
-                    )
-                try:
-                    return SasKeys(group_key=SymmetricKey.from_base64(self.group_key))
-                except ValueError as error:
-                    raise OperationError(f"the group key: {error}") from None
+                return self._sas_keys()
             case Proof.NONE:
                 return NoCredentials()
             case Proof.PASSWORD:
@@ -138,6 +198,28 @@ class DeviceOptions:
                 return Certificates(directory=self.certificates)
             case _:
                 assert_never(self.credentials)
+
+    def _sas_keys(self) -> SasKeys:
+        key = self.group_key
+        if key is None and self.gateway is not None:
+            key = self.gateway.group_key()
+        if key is None:
+            raise OperationError(
+                "--credentials sas needs --group-key",
+                hint="or the environment's GATEWAY_GROUP_KEY, or --config",
+            )
+        try:
+            group_key = SymmetricKey.from_base64(key)
+        except ValueError as error:
+            raise OperationError(f"the group key: {error}") from None
+        if self.token_lifetime is None:
+            return SasKeys(group_key=group_key)
+        return SasKeys(group_key=group_key, token_lifetime_s=self.token_lifetime)
+
+    @property
+    def renew_after_s(self) -> float | None:
+        """A device does not wait for the last second."""
+        return None if self.token_lifetime is None else self.token_lifetime * _RENEW_AT
 
 
 @dataclass(kw_only=True)
@@ -168,6 +250,16 @@ class RunOptions:
         int | None, typer.Option(min=1, show_default="all cores but one", help="Worker processes.")
     ] = None
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False
+    report_json: Annotated[
+        Path | None, typer.Option(help="Write the whole report there, second by second.")
+    ] = None
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots there.")] = None
+    server_pid: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default="with --config the gateway's", help="Whose CPU and memory are watched."
+        ),
+    ] = None
 
     def arrival(self) -> Arrival:
         """Raises `OperationError`."""
@@ -183,17 +275,19 @@ class RunOptions:
             return Arrival(pattern=Pattern.RAMP, rate_per_s=self.rate, ramp_s=self.ramp)
         return Arrival(pattern=Pattern.CONSTANT, rate_per_s=self.rate)
 
-    def plan(self, path: Route) -> Plan:
+    def plan(self, fleet: DeviceOptions) -> Plan:
+        """Raises `OperationError`."""
         arrival = self.arrival()
         connectors = self.connectors
         if connectors is None and arrival.pattern is Pattern.ASAP:
             connectors = _CONNECTORS
         return Plan(
-            path=path,
+            path=fleet.path,
             arrival=arrival,
             connectors=connectors,
             timeout_s=self.timeout,
             subscribe=self.subscribe,
+            renew_after_s=fleet.renew_after_s,
         )
 
     @property
@@ -201,11 +295,49 @@ class RunOptions:
         return self.processes or default_processes()
 
 
+@dataclass(kw_only=True)
+class MessageOptions:
+    """What held devices publish."""
+
+    message_rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, show_default="none", help="Messages a second, of all held devices together."),
+    ] = None
+    qos: Annotated[int, typer.Option(min=0, max=1, help="Of the messages.")] = 1
+    topic: Annotated[
+        str | None,
+        typer.Option(show_default="the hub's", help="With {device}, and perhaps {number} and {at}."),
+    ] = None
+    body: Annotated[str, typer.Option(help="Of each message.")] = '{"temperature": 21.5}'
+
+    def messages(self, seconds: float) -> Messages | None:
+        """Raises `OperationError`."""
+        if self.message_rate is None:
+            return None
+        if not seconds:
+            raise OperationError("--message-rate needs --hold", hint="devices publish while they are held")
+        plan = Messages(
+            total=max(1, round(self.message_rate * seconds)),
+            rate_per_s=self.message_rate,
+            qos=self.qos,
+            body=self.body.encode(),
+        )
+        if self.topic is None:
+            return plan
+        try:
+            validate_topic_name(self.topic.format(device="d", number=1, at=1))
+        except (KeyError, IndexError, ValueError) as error:
+            raise OperationError(
+                f"--topic {self.topic}: {error}", hint="it may name {device}, {number}, {at}"
+            ) from None
+        return replace(plan, topic=self.topic)
+
+
 def takes(function: Callable[..., None]) -> Callable[..., None]:
     """`function`, with each parameter that is a set of options replaced by those options."""
     own = inspect.signature(function)
     hints = get_type_hints(function, include_extras=True)
-    sets = {name: hint for name, hint in hints.items() if hint in {DeviceOptions, RunOptions}}
+    sets = {name: hint for name, hint in hints.items() if hint in {DeviceOptions, RunOptions, MessageOptions}}
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
         if name in sets:

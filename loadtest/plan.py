@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias, assert_never
 
-__all__ = ["Arrival", "Offer", "Pattern", "Plan", "Retry", "Route", "Target", "TlsVersion"]
+__all__ = ["Arrival", "Messages", "Offer", "Pattern", "Plan", "Retry", "Route", "Target", "TlsVersion"]
 
 Offer: TypeAlias = tuple[int, float | None]
 """A device, by its number, and when it is due: seconds after the start, or as soon as a connector is free."""
@@ -96,6 +96,23 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Messages:
+    """What the devices publish while they are held: one device after the other, at a rate of all together.
+
+    A topic may name {device}, {number} (of the message, for each device from 1) and {at} (when it was due, in unix
+    milliseconds). The default is the hub's topic, with the last two as properties.
+    """
+
+    total: int
+    rate_per_s: float
+    qos: int = 1
+    topic: str = (
+        "devices/{device}/messages/events/%24.ct=application%2Fjson&%24.ce=utf-8&number={number}&at={at}"
+    )
+    body: bytes = b'{"temperature": 21.5}'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What the devices do."""
 
@@ -112,6 +129,11 @@ class Plan:
     stay: bool = True
     """Once admitted a device stays; otherwise it disconnects at once."""
     retry: Retry | None = None
+    messages: Messages | None = None
+    churn_per_s: float = 0.0
+    """While all are held: so many leave, and come back at once."""
+    renew_after_s: float | None = None
+    """A device comes back with a new token when it has been in for so long."""
 
     def share(self, worker: int, processes: int) -> "Plan":
         """The plan of one of several worker processes: its part of the connectors."""

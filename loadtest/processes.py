@@ -20,7 +20,7 @@ from loadtest.plan import Plan, Target
 from loadtest.tally import Tally, Totals
 from loadtest.tls import ClientCertificate
 
-__all__ = ["Interrupts", "Phase", "default_processes", "run"]
+__all__ = ["Hold", "Interrupts", "Phase", "default_processes", "run"]
 
 _TURN_S: Final = 0.25
 _SPARE_FILES: Final = 64
@@ -65,13 +65,24 @@ class Phase:
 Tell = Callable[[Phase, Totals], None]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """How long all stay connected after the last one has its outcome; then all that was begun is ended."""
+
+    seconds: float = 0.0
+    begins: Callable[[], None] = lambda: None
+    """Called before the first message is due."""
+    ends: Callable[[], None] = lambda: None
+    """Called when each message has its outcome, and the devices are still connected."""
+
+
 def run(
     target: Target,
     population: Population,
     plan: Plan,
     *,
     processes: int = 1,
-    hold_s: float = 0.0,
+    hold: "Hold | None" = None,
     interrupts: Interrupts | None = None,
     tell: Tell = lambda _phase, _totals: None,
 ) -> Tally:
@@ -94,7 +105,7 @@ def run(
             process.start()
             theirs.close()
             crew.add(ours, process)
-        return crew.run(hold_s)
+        return crew.run(hold or Hold())
     finally:
         crew.end()
 
@@ -111,18 +122,25 @@ class _Crew:
         self._waiting: set[Connection] = set()
         self._tally = Tally()
         self._started = 0.0
+        self._stopped = False
 
     def add(self, connection: Connection, process: Any) -> None:
         self._workers[connection] = process
         self._totals[connection] = Totals()
         self._open.append(connection)
 
-    def run(self, hold_s: float) -> Tally:
+    def run(self, hold: Hold) -> Tally:
         self._await("ready", "preparing")
         self._started = time.monotonic()
         self._order(self._started)
         self._await("settled", "offering")
-        self._hold(hold_s)
+        if not self._interrupts.count and hold.seconds:
+            hold.begins()
+            self._order("hold")
+            self._hold(hold.seconds)
+            self._order("quiet")
+            self._await("quiet", "finishing")
+            hold.ends()
         self._order("leave")
         self._await("tally", "leaving")
         return self._tally
@@ -133,16 +151,15 @@ class _Crew:
                 connection.send(command)
 
     def _await(self, word: str, phase: str) -> None:
-        """Until each worker has said it."""
+        """Until each worker has said it. The first Ctrl-C says `stop` to them, the second ends the waiting."""
         self._waiting = set(self._workers)
-        stopped = self._interrupts.count
         while self._waiting:
             self._turn(word, phase, _TURN_S)
-            if phase == "offering" and self._interrupts.count > stopped:
-                stopped = self._interrupts.count
-                if stopped > 1:
-                    return
+            if self._interrupts.count and not self._stopped:
+                self._stopped = True
                 self._order("stop")
+            if self._interrupts.count > 1 and word in {"settled", "quiet"}:
+                return
 
     def _hold(self, hold_s: float) -> None:
         ends = time.monotonic() + hold_s
@@ -203,6 +220,9 @@ class _Control:
     def settled(self) -> None:
         self._say("settled", None)
 
+    def quiet(self) -> None:
+        self._say("quiet", None)
+
     def _say(self, word: str, value: object) -> None:
         with contextlib.suppress(OSError):
             self._connection.send((word, value))
@@ -217,9 +237,10 @@ def _work(  # noqa: PLR0917 - multiprocessing passes them by position
         allow_open_files(_open_files(population, plan, processes))
         certificate_of: Callable[[int], ClientCertificate] | None = None
         if isinstance(population.credentials, Certificates):
-            directory = population.credentials.directory
+            kept = population.credentials
 
             def certificate_of(number: int) -> ClientCertificate:
+                directory = kept.strangers if population.is_bad(number) else kept.directory
                 return load_certificate(directory, population.device_id(number))
 
         driver = Driver(

@@ -28,6 +28,8 @@ def find_target(
     another CA is not looked at here: it is what becomes of each device.
     """
     context = _context(ca_file) if ca_file is not None else None
+    for source in sources:
+        _check_source(source)
     sock, address = _connect(host, port)
     with sock:
         if context is not None:
@@ -53,6 +55,14 @@ def _connect(host: str, port: int) -> tuple[socket.socket, tuple[str, int]]:
         else:
             return probe, (str(address[0]), int(address[1]))
     raise OperationError(f"{host}:{port}: {problem}", hint="does the server run, and listen there?")
+
+
+def _check_source(address: str) -> None:
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((address, 0))
+    except OSError as error:
+        raise OperationError(f"--source {address}: {error.strerror or error}") from None
 
 
 def _context(ca_file: Path) -> ssl.SSLContext:

@@ -47,6 +47,9 @@ class Control:
     def settled(self) -> None:
         self._on_settled(self)
 
+    def quiet(self) -> None:
+        self.order("leave")
+
     def close(self) -> None:
         os.close(self._read)
         os.close(self._write)
@@ -83,4 +86,4 @@ async def drive(
         await asyncio.to_thread(driver.run, time.monotonic(), control)
     finally:
         control.close()
-    return StormResult.of(driver.tally)
+    return StormResult.of(driver.tally, qos=None if plan.messages is None else plan.messages.qos)

@@ -6,11 +6,14 @@ import pytest
 from rich.console import Console
 
 from loadtest.result import Latency, StormResult, print_result
-from loadtest.tally import Tally
+from loadtest.tally import Histogram, Tally
 
 
 def tally() -> Tally:
-    counts = Tally(finished_s=0.5, cpu_s=0.1, latest_start_s=0.002)
+    counts = Tally(
+        finished_s=0.5, cpu_s=0.1, latest_start_s=0.002, bad_offered=1, sessions=1, everybody_in_s=2.5
+    )
+    counts.times_to_in_s.extend([0.01, 2.0])
     first, second = counts.at(0.2), counts.at(1.7)
     first.offered, second.offered = 4, 2
     first.admitted = second.admitted = second.timed_out = second.lost = 1
@@ -33,6 +36,12 @@ def test_only_the_latencies_of_the_admitted_are_told() -> None:
         "elapsedSeconds": 0.5,
         "admittedPerSecond": 4.0,
         "latencyMs": {"p50": 10.0, "p90": 30.0, "p99": 30.0, "max": 30.0},
+        "badCredentials": {"offered": 1, "admittedDevices": 0},
+        "devicesIn": 2,
+        "sessionsAtEnd": 1,
+        "timeToInMs": {"p50": 10.0, "p90": 2000.0, "p99": 2000.0, "max": 2000.0},
+        "everybodyInSeconds": 2.5,
+        "messages": None,
         "tester": {"cpuSeconds": 0.1, "latestStartMs": 2.0},
     }
 
@@ -53,9 +62,68 @@ def test_a_storm_in_which_nobody_was_admitted_has_no_latency() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["offered", "refused, connack 5", "timed out", "failed, connection refused", "lost"]
+    "line",
+    [
+        "the last one after",
+        "messages published",
+        "nobody connected",
+        "bad credential",
+        "offered",
+        "refused, connack 5",
+        "timed out",
+        "failed, connection refused",
+        "lost",
+    ],
 )
 def test_the_summary_names_everything_that_happened(line: str) -> None:
     out = io.StringIO()
-    print_result(StormResult.of(tally()), Console(file=out, width=80))
+    counts = tally()
+    counts.unsent = 1
+    counts.at(1.7).published = 3
+    print_result(StormResult.of(counts, qos=1), Console(file=out, width=80))
     assert line in out.getvalue()
+
+
+def test_messages_are_complete_only_if_each_was_sent_and_acknowledged() -> None:
+    counts = Tally()
+    counts.at(0).published = counts.at(0).acknowledged = 5
+    assert complete(counts, qos=1)
+    counts.unsent = 1
+    assert not complete(counts, qos=0)
+    counts.unsent = 0
+    counts.at(1).published = 1
+    assert complete(counts, qos=0)
+    assert not complete(counts, qos=1)
+
+
+def complete(counts: Tally, *, qos: int) -> bool:
+    messages = StormResult.of(counts, qos=qos).messages
+    assert messages is not None
+    return messages.complete
+
+
+def test_everybody_is_in_only_if_they_still_are_at_the_end() -> None:
+    counts = Tally(sessions=2)
+    counts.times_to_in_s.extend([0.1, 5.0])
+    assert StormResult.of(counts).everybody_is_in(2)
+    assert not StormResult.of(counts).everybody_is_in(3)
+    counts.sessions = 1
+    assert not StormResult.of(counts).everybody_is_in(2)
+
+
+def test_a_bad_credential_that_is_refused_is_as_it_should_be_and_one_that_is_admitted_is_not() -> None:
+    counts = Tally(bad_offered=1)
+    counts.at(0).offered, counts.at(0).admitted = 3, 2
+    counts.at(0).refused.update(["connack 5"])
+    assert StormResult.of(counts).all_admitted
+    counts.bad_admitted.add(7)
+    assert not StormResult.of(counts).all_admitted
+
+
+def test_a_histogram_is_at_most_two_percent_off() -> None:
+    histogram = Histogram()
+    for milliseconds in range(1, 1001):
+        histogram.record(milliseconds / 1000)
+    for percent in (50, 90, 99, 100):
+        assert histogram.percentile(percent) == pytest.approx(percent / 100, rel=0.02)
+    assert Latency.of_histogram(Histogram()) is None

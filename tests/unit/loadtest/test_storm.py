@@ -10,9 +10,10 @@ import pytest
 from gateway.errors import OperationError
 from loadtest.certificates import load_certificate, make_certificates
 from loadtest.devices import Certificates, NoCredentials, Password
-from loadtest.plan import Arrival, Pattern, Plan, Retry, Route, TlsVersion
+from loadtest.plan import Arrival, Messages, Pattern, Plan, Retry, Route, TlsVersion
 from loadtest.processes import run
 from loadtest.result import StormResult
+from loadtest.tally import Totals
 from loadtest.target import find_target
 from tests.support.driven import PATIENCE_S, Control, drive, population, target
 from tests.support.fake_gateway import Behaviour, FakeGateway, ProvisioningBehaviour, fake_gateway
@@ -246,3 +247,87 @@ def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
     monkeypatch.setattr("resource.setrlimit", lambda *_: None)
     with pytest.raises(OperationError, match=r"^100000 devices need more open files than 64 processes"):
         run(target(1), population(100_000), Plan())
+
+
+class Held(Control):
+    """Lets all be held, then asks for quiet, and leaves when it is."""
+
+    def __init__(self) -> None:
+        super().__init__(on_settled=lambda control: (control.order("hold"), control.order("quiet"))[0])
+
+
+async def test_each_held_device_publishes_in_its_turn_and_each_message_is_counted() -> None:
+    messages = Messages(total=7, rate_per_s=1000)
+    async with fake_gateway(FakeGateway()) as gateway:
+        result = await drive(
+            target(gateway.port), population(3), Plan(messages=messages, timeout_s=PATIENCE_S), control=Held()
+        )
+    assert result.messages is not None
+    assert result.messages.complete
+    assert (result.messages.published, result.messages.acknowledged, result.messages.unsent) == (7, 7, 0)
+    numbers = [
+        (device_id, packet.topic.partition("number=")[2].partition("&")[0])
+        for device_id, packet in gateway.published
+    ]
+    assert sorted(numbers) == [
+        ("storm-000001", "1"), ("storm-000001", "2"), ("storm-000001", "3"), ("storm-000002", "1"),
+        ("storm-000002", "2"), ("storm-000003", "1"), ("storm-000003", "2"),
+    ]  # fmt: skip
+
+
+async def test_messages_that_are_due_when_nobody_is_connected_are_counted_as_unsent() -> None:
+    async with fake_gateway(FakeGateway(behaviours={"storm-000001": 5})) as gateway:
+        plan = Plan(messages=Messages(total=4, rate_per_s=1000), timeout_s=PATIENCE_S)
+        result = await drive(target(gateway.port), population(1), plan, control=Held())
+    assert result.messages is not None
+    assert (result.messages.published, result.messages.unsent) == (0, 4)
+    assert not result.messages.complete
+
+
+async def test_a_lost_device_comes_back_with_retry_and_everybody_is_in_at_the_end() -> None:
+    behaviours: dict[str, Behaviour] = {"storm-000002": "drop later"}
+    control = Control(on_settled=lambda _: None)
+
+    async with fake_gateway(FakeGateway(behaviours=behaviours)) as gateway:
+
+        def told(totals: Totals) -> None:
+            if totals.lost and totals.sessions == 3:
+                control.order("leave")
+
+        def second_time(_: object) -> None:
+            if [c.client_id for c in gateway.connects].count("storm-000002") == 2:
+                behaviours.clear()
+
+        control.tell = told  # type: ignore[method-assign]
+        gateway.on_connect = second_time
+        plan = Plan(retry=Retry(first_s=0.01, longest_s=0.02), timeout_s=PATIENCE_S)
+        result = await drive(target(gateway.port), population(3), plan, control=control)
+    assert (result.offered, result.admitted, result.lost) == (4, 4, 1)
+    assert result.everybody_is_in(3)
+
+
+async def test_a_device_renews_its_token_and_goes_straight_to_its_hub() -> None:
+    control = Control(on_settled=lambda _: None)
+    async with fake_gateway(FakeGateway(hub="hub-7.example")) as gateway:
+
+        def enough(_: object) -> None:
+            if len(gateway.connects) == 3:  # the provisioning service, the hub, the hub again
+                control.order("quiet")
+
+        gateway.on_connect = enough
+        plan = Plan(path=Route.DPS, renew_after_s=0.01, timeout_s=PATIENCE_S)
+        result = await drive(target(gateway.port), population(1), plan, control=control)
+    assert result.offered == result.admitted == 2
+    assert result.sessions == 1
+    assert [(connect.username or "").partition("/")[0] for connect in gateway.connects] == [
+        "0ne00ABCDEF", "hub-7.example", "hub-7.example",
+    ]  # fmt: skip
+    assert gateway.goodbyes == 3
+
+
+async def test_devices_with_a_bad_credential_are_spread_evenly_and_sign_with_another_key() -> None:
+    devices = population(10, bad_share=0.3)
+    assert [number for number in range(10) if devices.is_bad(number)] == [3, 6, 9]
+    good = population(10)
+    assert devices.hub_connect(0) == good.hub_connect(0)
+    assert devices.hub_connect(3) != good.hub_connect(3)

@@ -1,0 +1,195 @@
+"""One run from its preparation to its report: what all commands share."""
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import typer
+from rich.console import Console
+
+from gateway.errors import OperationError
+from loadtest.devices import Population
+from loadtest.options import DeviceOptions, RunOptions
+from loadtest.plan import Plan, Target
+from loadtest.processes import Hold, Interrupts, Phase, run
+from loadtest.progress import Display
+from loadtest.registry_check import RegistryCheck, check, read_registry
+from loadtest.report import Report, to_text, write_file
+from loadtest.result import StormResult, print_result
+from loadtest.server_usage import ServerUsage
+from loadtest.tally import Tally, Totals
+from loadtest.target import find_target
+
+__all__ = ["Scenario"]
+
+_NOT_AS_IT_SHOULD: Final = 1
+_INTERRUPTED: Final = 130
+_RESTART_TIMEOUT_S: Final = 120.0
+_RESTART_POLL_S: Final = 0.1
+
+
+@dataclass(kw_only=True)
+class Scenario:
+    """`execute` runs it, prints, writes the reports, and ends the command with its exit code."""
+
+    name: str
+    fleet: DeviceOptions
+    how: RunOptions
+    plan: Plan
+    hold: Hold = field(default_factory=Hold)
+    warm_up: bool = False
+    """Let each device come once before anything is counted."""
+    restart: str | None = None
+    """A command that restarts the server after that."""
+    delivery: Callable[[Tally, Population], tuple[dict[str, Any], bool]] | None = None
+    """What a subscriber received, and whether that is as it should be."""
+
+    def execute(self) -> None:
+        """Raises `GatewayError` if it can't be run, and `typer.Exit`."""
+        population = self.fleet.population()
+        target = self.fleet.target()
+        interrupts = Interrupts()
+        offers = population.count * self.plan.rounds
+        with interrupts.caught(), Display(offers=offers) as display:
+            self.fleet.make_certificates(population, display.certificates)
+            if self.warm_up or self.restart is not None:
+                self._prepare_server(target, population, interrupts)
+            before = self._registry(population)
+            usage = ServerUsage(self._server_pid)
+            started_at = time.time()
+
+            def tell(phase: Phase, totals: Totals) -> None:
+                display.run(phase, totals)
+                usage.sample(phase.elapsed_s)
+
+            tally = run(
+                target,
+                population,
+                self.plan,
+                processes=self.how.workers,
+                hold=self.hold,
+                interrupts=interrupts,
+                tell=tell,
+            )
+        result = StormResult.of(tally, qos=None if self.plan.messages is None else self.plan.messages.qos)
+        registry = None
+        if before is not None:
+            after = self._registry(population)
+            assert after is not None
+            registry = check(population, tally, before=before, after=after)
+        delivery, delivered = self.delivery(tally, population) if self.delivery is not None else (None, True)
+        report = Report(
+            scenario=self.name,
+            started_at=started_at,
+            succeeded=delivered and self._succeeded(result, registry, population),
+            facts=self._facts(target),
+            result=result,
+            tally=tally,
+            usage=tuple(usage.samples),
+            registry=registry,
+            delivery=delivery,
+        )
+        self._tell(report)
+        if interrupts.count and (registry is None or registry.holds):
+            raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(0 if report.succeeded else _NOT_AS_IT_SHOULD)
+
+    def _prepare_server(self, target: Target, population: Population, interrupts: Interrupts) -> None:
+        """Make the devices known, and perhaps let the server forget what it keeps in memory."""
+        once = replace(self.plan, rounds=1, stay=False, messages=None)
+        tally = run(target, population, once, processes=self.how.workers, interrupts=interrupts)
+        result = StormResult.of(tally)
+        if not result.all_admitted and not interrupts.count:
+            print_result(result, Console(stderr=True))
+            raise OperationError("not every device came in when they were to be made known")
+        if self.restart is not None:
+            done = subprocess.run(shlex.split(self.restart), check=False)  # noqa: S603 - the user's own command
+            if done.returncode:
+                raise OperationError(f"{self.restart}: ended with {done.returncode}")
+            _wait_for(target)
+
+    def _registry(self, population: Population) -> list[tuple[str, str]] | None:
+        return None if self.fleet.config is None else read_registry(self.fleet.config, population.prefix)
+
+    def _server_pid(self) -> int | None:
+        if self.how.server_pid is not None:
+            return self.how.server_pid
+        return self.fleet.gateway.pid() if self.fleet.gateway is not None else None
+
+    def _succeeded(self, result: StormResult, registry: RegistryCheck | None, population: Population) -> bool:
+        if registry is not None and not registry.holds:
+            return False
+        if result.messages is not None and not result.messages.complete:
+            return False
+        if self.plan.retry is None:
+            return result.all_admitted
+        good = sum(not population.is_bad(number) for number in range(population.count))
+        return result.everybody_is_in(good)
+
+    def _facts(self, target: Target) -> dict[str, str]:
+        tls = "plain" if target.ca_file is None else f"TLS {target.tls_version or ''}".strip()
+        arrival = self.plan.arrival
+        facts = {
+            "devices": f"{self.fleet.devices:,}",
+            "server": f"{target.host}:{target.address[1]}, {tls}",
+            "credentials": str(self.fleet.credentials),
+            "path": str(self.plan.path),
+            "arrival": arrival.pattern + (f", {arrival.rate_per_s:g}/s" if arrival.rate_per_s else ""),
+            "connectors": "no limit" if self.plan.connectors is None else str(self.plan.connectors),
+            "worker processes": str(self.how.workers),
+        }
+        if self.plan.rounds > 1:
+            facts["rounds"] = str(self.plan.rounds)
+        if self.hold.seconds:
+            facts["held"] = f"{self.hold.seconds:g} s"
+        if self.plan.messages is not None:
+            facts["messages"] = f"{self.plan.messages.rate_per_s:g}/s, QoS {self.plan.messages.qos}"
+        if self.plan.churn_per_s:
+            facts["churn"] = f"{self.plan.churn_per_s:g}/s"
+        if self.plan.retry is not None:
+            facts["retry"] = f"from {self.plan.retry.first_s:g} s to {self.plan.retry.longest_s:g} s"
+        return facts
+
+    def _tell(self, report: Report) -> None:
+        if self.how.report_json is not None:
+            write_file(self.how.report_json, to_text(report.document()))
+        if self.how.as_json:
+            print(json.dumps(report.summary()))
+            return
+        console = Console()
+        print_result(report.result, console)
+        if report.registry is not None:
+            _print_registry(report.registry, console)
+
+
+def _print_registry(registry: RegistryCheck, console: Console) -> None:
+    if registry.holds:
+        console.print(
+            f"[bold]registry[/]  holds each of the {registry.acknowledged:,} devices that were told so, once"
+        )
+        return
+    for name, ids in (
+        ("told that they are registered, and not in the registry", registry.missing),
+        ("refused, and in the registry", registry.unexpected),
+        ("more than once in the registry", registry.twice),
+    ):
+        if ids:
+            console.print(f"[red]{len(ids):,} devices were {name}:[/] {', '.join(ids[:10])}")
+
+
+def _wait_for(target: Target) -> None:
+    """Until the restarted server takes connections again."""
+    deadline = time.monotonic() + _RESTART_TIMEOUT_S
+    while True:
+        try:
+            find_target(target.host, target.address[1], ca_file=target.ca_file)
+        except OperationError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RESTART_POLL_S)
+        else:
+            return
