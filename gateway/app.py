@@ -45,6 +45,7 @@ from gateway.registry.twins import Twins
 from gateway.session import CloseReason, Dialect, Session
 from gateway.settings import DeviceSettings, Settings, load_config_file, load_settings
 from gateway.state_lock import StateLock
+from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
 
@@ -71,6 +72,7 @@ class Core:
     catalog: TemplateCatalog
     tokens: Tokens
     operations: Operations
+    observations: Observations
 
 
 @asynccontextmanager
@@ -90,6 +92,7 @@ async def open_core(
         groups = Groups(store, leaf_cache_size=settings.provisioning.verified_leaf_cache_size)
         catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
         tokens = Tokens(store.operators, id_scope=settings.id_scope)
+        observations = Observations(settings.telemetry.max_observed_devices)
         await groups.load()
         await catalog.load()
         await tokens.load()
@@ -101,6 +104,8 @@ async def open_core(
                 catalog=catalog,
                 tokens=tokens,
                 audit=AuditLog(store.operators, settings.audit, clock=clock),
+                twins=twins,
+                observations=observations,
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -114,6 +119,7 @@ async def open_core(
                 catalog=catalog,
                 tokens=tokens,
                 operations=operations,
+                observations=observations,
             )
         finally:
             await registry.stop()
@@ -172,7 +178,12 @@ class Gateway:
 
     async def _serve(self, core: Core, ready: "asyncio.Future[None]") -> None:
         settings = self._settings
-        router = TelemetryRouter(settings.telemetry, find_template=core.catalog.get, sinks=self._sinks)
+        router = TelemetryRouter(
+            settings.telemetry,
+            find_template=core.catalog.get,
+            sinks=self._sinks,
+            observations=core.observations,
+        )
         edge = self._make_edge(core, router)
         poller = Poller() if has_epoll() else None
         listeners = _make_listeners(edge, settings, poller)

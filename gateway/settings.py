@@ -129,6 +129,9 @@ class TelemetrySettings(_Section):
     max_properties: int = Field(default=100, ge=1)
     max_issues: int = Field(default=20, ge=1)
     """A message's check stops when it has found this many issues."""
+    max_observed_devices: int = Field(default=200, ge=0)
+    """Unassociated devices whose messages' shape is remembered, to write a device template from; some KB each, never
+    more than about 150."""
     max_subscriber_backlog: int = Field(default=1000, ge=1)
     """Messages waiting for one application; more are dropped and counted."""
 

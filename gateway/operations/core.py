@@ -23,8 +23,10 @@ from gateway.operations.tokens import TokenOperations
 from gateway.operations.verbs import Verb
 from gateway.registry.device import Status
 from gateway.registry.registry import Registry
+from gateway.registry.twins import Twins
 from gateway.roles import Actor, Role
 from gateway.settings import Settings
+from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
 
 __all__ = ["VERBS", "Operations", "find_verb"]
@@ -41,6 +43,8 @@ class Operations:
         catalog: TemplateCatalog,
         tokens: Tokens,
         audit: AuditLog,
+        twins: Twins,
+        observations: Observations,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -68,7 +72,9 @@ class Operations:
         )
         self.many = ManyOperations(registry=registry, catalog=catalog, sessions=sessions, clock=clock)
         self.connection = ConnectionOperations(registry=registry, groups=groups, settings=settings)
-        self.templates = TemplateOperations(registry=registry, catalog=catalog, clock=clock)
+        self.templates = TemplateOperations(
+            registry=registry, catalog=catalog, twins=twins, observations=observations, clock=clock
+        )
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
 
@@ -190,6 +196,9 @@ VERBS: Final[Mapping[str, Verb]] = {
     "template.show": Verb("templates", TemplateOperations.show, _VIEWER, of="template_id"),
     "template.import": Verb("templates", TemplateOperations.import_, _BUILDER, of="root", writes=True),
     "template.export": Verb("templates", TemplateOperations.export, _VIEWER, of="template_id"),
+    "template.versions": Verb("templates", TemplateOperations.versions, _VIEWER),
+    "template.delete": Verb("templates", TemplateOperations.delete, _BUILDER, of="template_id", writes=True),
+    "template.autogenerate": Verb("templates", TemplateOperations.autogenerate, _VIEWER),
     "token.list": Verb("tokens", TokenOperations.list, _ADMINISTRATOR),
     "token.show": Verb("tokens", TokenOperations.show, _ADMINISTRATOR, of="name"),
     "token.create": Verb("tokens", TokenOperations.create, _ADMINISTRATOR, of="name", writes=True),

@@ -232,6 +232,14 @@ class Registry:
         """Devices by status: all, or those that `query` means."""
         return await self._store.count_devices(query)
 
+    async def count_by_template(self) -> dict[str, int]:
+        """Devices by device template, those included whose association is not committed yet."""
+        counted = await self._store.count_by_template()
+        for pending in self._pending.values():
+            if pending.device is not None and pending.device.template_id is not None:
+                counted.setdefault(pending.device.template_id, 1)
+        return counted
+
     async def individuals_of(self, device_ids: Sequence[str]) -> dict[str, IndividualEnrollment]:
         """The individual enrollments of those that have one. At most 500 at a time."""
         entries = await self._store.load_entries(device_ids)

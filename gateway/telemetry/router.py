@@ -23,6 +23,7 @@ from gateway.telemetry.envelope import (
     render_dead_letter,
     split_properties,
 )
+from gateway.telemetry.observations import Observations
 from gateway.telemetry.validation import ValidationResult, Validator
 from gateway.templates.template import DeviceTemplate
 
@@ -58,7 +59,10 @@ class Sink(Protocol):
 
 
 class TelemetryRouter:
-    """Routes messages to topics. `find_template` is the catalog's look-up in memory."""
+    """Routes messages to topics. `find_template` is the catalog's look-up in memory.
+
+    `observations` remember what Unassociated devices send.
+    """
 
     def __init__(
         self,
@@ -66,8 +70,10 @@ class TelemetryRouter:
         *,
         find_template: Callable[[str], DeviceTemplate | None],
         sinks: tuple[Sink, ...],
+        observations: Observations | None = None,
     ) -> None:
         self._settings = settings
+        self._observations = observations
         self._find_template = find_template
         self._sinks = sinks
         self._validators: OrderedDict[str, tuple[DeviceTemplate, Validator]] = OrderedDict()
@@ -127,6 +133,8 @@ class TelemetryRouter:
         rendered = render(
             message, self._validate(sender.template_id, component, body.value, is_json=body.is_json)
         )
+        if sender.template_id is None and body.is_json and self._observations is not None:
+            self._observations.note(sender.id, component, body.value, now=now)
         self.routed += 1
         self._hand_over(self._topic(sender, component), rendered, qos)
 

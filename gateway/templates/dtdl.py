@@ -24,7 +24,7 @@ from gateway.templates.schema import (
     Schema,
 )
 
-__all__ = ["Interface", "Property", "parse_interfaces"]
+__all__ = ["Interface", "Property", "is_name", "parse_interfaces"]
 
 _CONTEXT: Final = re.compile(r"dtmi:dtdl:context;([234])(?:#.*)?")
 _NAME: Final = re.compile(r"[A-Za-z](?:[A-Za-z0-9_]*[A-Za-z0-9])?")
@@ -193,7 +193,7 @@ class _Reader:
         fields: dict[str, Schema] = {}
         for field in _list(element.get("fields")):
             name = field.get("name") if isinstance(field, dict) else None
-            if not isinstance(name, str) or not _is_name(name):
+            if not isinstance(name, str) or not is_name(name):
                 raise TemplateError(f"{where}: a field of an object has no usable name")
             if name in fields:
                 raise TemplateError(f"{where}: two fields are named {name}")
@@ -222,7 +222,7 @@ def _contents(element: Json, dtmi: str) -> Iterator[tuple[str, str, Json]]:
         if not isinstance(content, dict):
             raise TemplateError(f"{dtmi}: what stands in contents is not an object")
         name = content.get("name")
-        if not isinstance(name, str) or not _is_name(name):
+        if not isinstance(name, str) or not is_name(name):
             raise TemplateError(f"{dtmi}: {_shown(name)} is not a name for a content")
         if name in names:
             raise TemplateError(f"{dtmi}: two contents are named {name}")
@@ -257,7 +257,7 @@ def _list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     return len(text) <= _MAX_NAME and _NAME.fullmatch(text) is not None
 
 

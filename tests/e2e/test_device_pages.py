@@ -42,7 +42,15 @@ def test_the_commands_of_the_page_about_devices(tmp_path: Path) -> None:
     assert (tmp_path / "with-keys.csv").read_text().count("=,") >= 3
 
 
-@pytest.mark.parametrize("page", ["devices.md"])
+def test_the_commands_of_the_page_about_templates(tmp_path: Path) -> None:
+    printed = printed_by("templates.md", tmp_path)
+    assert "published dtmi:com:example:Mill;1, assigned to 1" in printed["publish"]
+    assert "load" in printed["publish"]
+    assert "assigned 1 device" in printed["versions"]
+    assert printed["versions"].splitlines()[-1] == "deleted dtmi:com:example:Mill;1"
+
+
+@pytest.mark.parametrize("page", ["devices.md", "templates.md"])
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", (DOCS / page).read_text()):
         assert (DOCS / target).exists(), target

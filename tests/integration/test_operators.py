@@ -105,3 +105,21 @@ def test_blocking_by_a_filter_closes_the_live_sessions(gateway: GatewayProcess, 
     assert gateway.json("device", "unblock", "--prefix", "bulk-", "--yes")["changed"] == 2
     with fleet.hub("bulk-1"):
         pass
+
+
+def test_a_template_is_written_from_what_a_device_sends_and_is_its_own_from_then_on(
+    gateway: GatewayProcess, fleet: Fleet, tmp_path: Path
+) -> None:
+    model, file = "dtmi:com:example:NeverPublished;1", tmp_path / "generated.json"
+    topic = "devices/sender-1/messages/events/"
+    with fleet.hub("sender-1", model=model) as device:
+        device.publish(topic, b'{"temperature": 21, "open": false}')
+        device.publish(topic, b'{"temperature": 21.5}')
+        device.publish(f"{topic}%24.sub=motor", b'{"speed": 1500}')
+        generated = gateway.json("template", "autogenerate", "sender-1", "-o", file)
+        assert (generated["id"], generated["messages"], generated["notes"]) == (model, 3, [])
+        assert gateway.json("template", "import", file)["associatedDevices"] == 1
+    with fleet.hub("sender-1", model=model):
+        shown = gateway.json("template", "show", gateway.json("device", "show", "sender-1")["template"])
+    assert shown["telemetry"] == ["open", "temperature"]
+    assert shown["components"]["motor"]["telemetry"] == ["speed"]

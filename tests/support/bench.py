@@ -15,9 +15,11 @@ from gateway.operations.jobs import LocalJob
 from gateway.registry.device import Device, Status
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore
+from gateway.registry.twins import Twins
 from gateway.roles import Actor
 from gateway.session import CloseReason
 from gateway.settings import Settings, parse_settings
+from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
 
 NOW = 1_800_000_000.0
@@ -69,6 +71,8 @@ class Bench:
     tokens: Tokens
     sessions: FakeSessions
     store: SqlStore
+    twins: Twins
+    observations: Observations
     by: Actor = ROOT
 
     async def call(self, verb: str, /, **arguments: Any) -> Any:
@@ -114,6 +118,8 @@ async def open_bench(
     groups = Groups(store, leaf_cache_size=100)
     catalog = TemplateCatalog(store, settings.model_repository, clock=clock)
     tokens = Tokens(store.operators, id_scope=settings.id_scope)
+    twins = Twins(store, registry.registrar, settings.twin)
+    observations = Observations(settings.telemetry.max_observed_devices)
     sessions = FakeSessions()
     await groups.load()
     await catalog.load()
@@ -125,12 +131,14 @@ async def open_bench(
         catalog=catalog,
         tokens=tokens,
         audit=AuditLog(store.operators, settings.audit, clock=clock),
+        twins=twins,
+        observations=observations,
         sessions=sessions,
         settings=settings,
         clock=clock,
     )
     try:
-        yield Bench(operations, registry, groups, tokens, sessions, store)
+        yield Bench(operations, registry, groups, tokens, sessions, store, twins, observations)
     finally:
         await registry.stop()
         await store.close()

@@ -1,6 +1,7 @@
 """A `Store` in memory, that can be made to fail, to wait, and to tell what it was asked."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 
 from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment
@@ -101,6 +102,9 @@ class MemoryStore:
         query = query or DeviceQuery()
         statuses = [device.status.value for device in self.devices.values() if _is_wanted(device, query)]
         return {status: statuses.count(status) for status in statuses}
+
+    async def count_by_template(self) -> dict[str, int]:
+        return dict(Counter(device.template_id for device in self.devices.values() if device.template_id))
 
     async def load_groups(self) -> list[EnrollmentGroup]:
         return [self.groups[id_] for id_ in sorted(self.groups)]

@@ -264,3 +264,29 @@ def test_the_audit_log_shows_who_did_what_and_what_is_different(cli: Cli) -> Non
     made = [record["verb"] for record in cli.json("audit", "--by", f"local/{user}")]
     assert made == ["device.block", "device.register", "token.create", "group.create", "group.create"]
     assert cli.json("audit", "--verb", "device.delete") == []
+
+
+def test_a_template_is_assigned_listed_and_deleted(cli: Cli) -> None:
+    cli.text("device", "register", "mill-1")
+    imported = cli.json("template", "import", THERMOSTAT, "--assign", "mill-1")
+    assert (imported["assignedDevices"], imported["problems"]) == (1, [])
+    model = imported["id"]
+    assert [device["id"] for device in cli.json("template", "devices", model)] == ["mill-1"]
+    assert cli.json("template", "versions", model)["versions"][0]["devices"] == 1
+    assert "mill-1" in cli.text("template", "devices", model)
+    assert cli.run("template", "delete", model).error == f"1 devices have the device template {model}"
+    cli.text("device", "delete", "mill-1")
+    assert cli.text("template", "delete", model) == f"deleted {model}\n"
+    assert cli.run("template", "devices", model).error == f"there is no device template {model}"
+
+
+def test_a_template_that_is_assigned_to_nobody_says_so(cli: Cli) -> None:
+    ended = cli.run("template", "import", THERMOSTAT, "--assign", "nobody")
+    assert (ended.code, ended.stderr) == (1, "there is no device nobody\n")
+
+
+def test_offline_nothing_is_known_of_what_a_device_sends(cli: Cli) -> None:
+    cli.text("device", "register", "mill-1")
+    assert cli.run("template", "autogenerate", "mill-1").error == (
+        "mill-1 has sent nothing since the gateway started"
+    )
