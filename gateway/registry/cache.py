@@ -21,11 +21,14 @@ class LruCache(Generic[T]):
             self._values.move_to_end(key)
         return value
 
-    def put(self, key: str, value: T) -> None:
+    def put(self, key: str, value: T) -> bool:
+        """Returns whether another value had to make room."""
         self._values[key] = value
         self._values.move_to_end(key)
-        if len(self._values) > self._capacity:
-            self._values.popitem(last=False)
+        if len(self._values) <= self._capacity:
+            return False
+        self._values.popitem(last=False)
+        return True
 
     def discard(self, key: str) -> None:
         self._values.pop(key, None)

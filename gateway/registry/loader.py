@@ -30,7 +30,7 @@ class BatchLoader(Generic[T]):
         self,
         load: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
         *,
-        keep: Callable[[str, T], None],
+        keep: Callable[[str, T], object],
         name: str,
     ) -> None:
         self._load = load

@@ -22,6 +22,8 @@ from gateway.settings import RegistrySettings
 __all__ = ["DeviceEntry", "Registry"]
 
 _DEVICES_PER_STRANGER: Final = 10
+_MAX_FORGOTTEN: Final = 10_000
+_UNKNOWN: Final = DeviceEntry()
 _MIN_STRANGERS: Final = 1000  # more than one look-up brings
 _LOOKED_UP_TOGETHER: Final = 500
 
@@ -39,15 +41,26 @@ class Registry:
 
     def __init__(self, store: Store, settings: RegistrySettings) -> None:
         self._store = store
+        self._cache_size = settings.cache_size
         self._entries: LruCache[DeviceEntry] = LruCache(settings.cache_size)
         # Anybody can ask for ids that don't exist, before any credential counts: they must not push out devices.
         strangers = max(_MIN_STRANGERS, settings.cache_size // _DEVICES_PER_STRANGER)
         self._strangers: LruCache[DeviceEntry] = LruCache(strangers)
+        # While memory holds all that the store does, an id that is not there is unknown, and nobody need be asked. Whose
+        # entry memory forgot is listed.
+        self._holds_all = False
+        self._forgotten: set[str] = set()
         self._pending: dict[str, _Pending] = {}
         self._loader = BatchLoader(store.load_entries, keep=self._remember, name="registry look-up")
         self.registrar = Registrar(store, max_batch=settings.max_batch, max_queue=settings.max_queue)
 
     async def start(self) -> None:
+        """Bring all that fits into memory. Raises `StoreError`."""
+        entries = await self._store.load_all_entries(at_most=self._cache_size)
+        if entries is not None:
+            for device_id, entry in entries.items():
+                self._entries.put(device_id, entry)
+            self._holds_all = True
         self.registrar.start()
 
     async def stop(self) -> None:
@@ -57,7 +70,12 @@ class Registry:
 
     def peek(self, device_id: str) -> DeviceEntry | None:
         """What is in memory; None if the store has to be asked."""
-        return self._entries.get(device_id) or self._strangers.get(device_id)
+        entry = self._entries.get(device_id)
+        if entry is not None:
+            return entry
+        if self._holds_all:
+            return None if device_id in self._forgotten else _UNKNOWN
+        return self._strangers.get(device_id)
 
     def fetch(self, device_id: str) -> "asyncio.Future[DeviceEntry]":
         """What the store knows; fails with `StoreError`."""
@@ -208,16 +226,23 @@ class Registry:
             self._loader.outdate(device_id)
 
     def _remember(self, device_id: str, entry: DeviceEntry) -> None:
+        self._forgotten.discard(device_id)
         if entry.device is None and entry.individual is None:
             self._entries.discard(device_id)
             self._strangers.put(device_id, entry)
         else:
             self._strangers.discard(device_id)
-            self._entries.put(device_id, entry)
+            if self._entries.put(device_id, entry):
+                self._holds_all = False
 
     def _forget(self, device_id: str) -> None:
         self._entries.discard(device_id)
         self._strangers.discard(device_id)
+        if self._holds_all:
+            self._forgotten.add(device_id)
+            if len(self._forgotten) > _MAX_FORGOTTEN:
+                self._holds_all = False
+                self._forgotten.clear()
         self._loader.outdate(device_id)
 
     # For operators: straight to the store, and memory after it

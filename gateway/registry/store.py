@@ -153,6 +153,10 @@ class Store(Protocol):
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
+    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+        """Every entry there is; None if there are more, or if somebody else may write to the store meanwhile."""
+        ...
+
     async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]: ...
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]: ...
     async def commit(self, batch: Batch) -> None: ...
@@ -209,6 +213,22 @@ class SqlStore:
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
+
+    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+        """Every entry there is; None if there are more, or if somebody else may write to the store meanwhile."""
+        if self._sqlite_reader is None:
+            return None  # several gateways may share a database server
+        async with self._translated():
+            found = await self._sqlite_reader.read(partial(_read_all_from_sqlite, at_most))
+            if found is None:
+                return None
+            devices, individuals = found
+            known = {device.id: device for device in map(device_from_row, devices)}
+            enrolled = {one.registration_id: one for one in map(individual_from_row, individuals)}
+        return {
+            id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_))
+            for id_ in known.keys() | enrolled.keys()
+        }
 
     async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:
         """An entry for every id, empty for one that is unknown."""
@@ -388,6 +408,20 @@ def _read_from_sqlite(
         rows = connection.execute(statement, wanted)
         found.append([dict(zip(names, row, strict=True)) for row in rows])
     return found
+
+
+def _read_all_from_sqlite(
+    at_most: int, connection: sqlite3.Connection
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]] | None:
+    found: list[list[Mapping[str, Any]]] = []
+    for table in (schema.devices, schema.individual_enrollments):
+        names = [column.name for column in table.c]
+        rows = connection.execute(f"SELECT {', '.join(names)} FROM {table.name} LIMIT ?", (at_most + 1,))  # noqa: S608
+        found.append([dict(zip(names, row, strict=True)) for row in rows])
+        at_most -= len(found[-1])
+        if at_most < 0:
+            return None
+    return found[0], found[1]
 
 
 @cache

@@ -16,9 +16,11 @@ class MemoryStore:
 
     `commits`, `lookups` and `twin_lookups` list what came. Put errors into `commit_failures` or `load_failures`: each
     is raised once, the first first. Clear `may_commit` or `may_load` to hold the store back until it is set.
+    `exclusive` says that nobody else writes to it, so that all of it may be kept in memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, exclusive: bool = False) -> None:
+        self.exclusive = exclusive
         self.devices: dict[str, Device] = {}
         self.twins: dict[str, TwinRecord] = {}
         self.groups: dict[str, EnrollmentGroup] = {}
@@ -70,6 +72,14 @@ class MemoryStore:
             self.twins.pop(device_id, None)
         self.devices |= batch.devices
         self.twins |= batch.twins
+
+    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+        ids = self.devices.keys() | self.individuals.keys()
+        if not self.exclusive or len(ids) > at_most:
+            return None
+        return {
+            id_: DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_)) for id_ in ids
+        }
 
     async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:
         self.lookups.append(list(device_ids))

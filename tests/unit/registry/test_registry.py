@@ -164,6 +164,52 @@ async def test_a_device_in_memory_needs_no_look_up(registry: Registry, store: Me
     assert store.lookups == [["mill-1"]]
 
 
+async def test_a_store_that_fits_is_in_memory_from_the_start_and_strangers_need_no_look_up() -> None:
+    store = MemoryStore(exclusive=True)
+    store.devices["mill-1"] = new()
+    store.individuals["mill-2"] = enrollment("mill-2")
+    registry = Registry(store, RegistrySettings(cache_size=100))
+    await registry.start()
+    assert registry.peek("mill-1") == DeviceEntry(device=store.devices["mill-1"])
+    assert registry.peek("mill-2") == DeviceEntry(individual=store.individuals["mill-2"])
+    assert registry.peek("stranger") == DeviceEntry()
+    device = await registry.register(new("stranger"))
+    assert registry.peek("stranger") == DeviceEntry(device=device)
+    assert store.lookups == []
+    await registry.stop()
+
+
+async def test_who_was_forgotten_is_looked_up_even_if_memory_had_everybody() -> None:
+    store = MemoryStore(exclusive=True)
+    registry = Registry(store, RegistrySettings(cache_size=100))
+    await registry.start()
+    await registry.save_individual(enrollment("mill-1"))
+    assert registry.peek("mill-1") is None
+    assert (await registry.fetch("mill-1")).individual == store.individuals["mill-1"]
+    store.commit_failures.append(FULL)
+    with pytest.raises(StoreUnavailable):
+        await registry.register(new("mill-2"))
+    assert registry.peek("mill-2") is None
+    await registry.stop()
+
+
+async def test_a_fleet_that_outgrows_memory_is_looked_up_again() -> None:
+    store = MemoryStore(exclusive=True)
+    registry = Registry(store, RegistrySettings(cache_size=100))
+    await registry.start()
+    for number in range(101):
+        await registry.register(new(f"mill-{number}"))
+    assert store.lookups == []
+    assert registry.peek("mill-0") is None
+    assert registry.peek("mill-100") is not None
+    assert registry.peek("stranger") is None
+    await registry.stop()
+    again = Registry(store, RegistrySettings(cache_size=100))
+    await again.start()
+    assert again.peek("mill-1") is None
+    await again.stop()
+
+
 async def test_a_look_up_that_fails_is_the_asker_s_to_handle(registry: Registry, store: MemoryStore) -> None:
     store.load_failures.append(FULL)
     with pytest.raises(StoreUnavailable):

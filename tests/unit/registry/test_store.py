@@ -245,6 +245,20 @@ async def test_five_hundred_devices_are_written_and_looked_up_at_once(store: Sql
 # Durable, private, at the current schema
 
 
+async def test_all_entries_are_read_at_once_unless_there_are_more_than_memory_holds(store: SqlStore) -> None:
+    one, other = device("a"), device("b")
+    await commit(store, one, other)
+    individual = IndividualEnrollment.new("c", KEYS, now=1.0)
+    await store.save_individual(individual)
+    entries = await store.load_all_entries(at_most=3)
+    assert entries == {
+        "a": DeviceEntry(device=one),
+        "b": DeviceEntry(device=other),
+        "c": DeviceEntry(individual=individual),
+    }
+    assert await store.load_all_entries(at_most=2) is None
+
+
 async def test_everything_is_there_when_the_store_is_opened_again(path: Path) -> None:
     for _ in range(2):
         store = SqlStore(url(path))
