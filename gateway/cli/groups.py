@@ -11,7 +11,7 @@ from gateway.cli.files import read_key, read_optional
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
 
-__all__ = ["app"]
+__all__ = ["Name", "Slot", "app", "print_change"]
 
 app = typer.Typer(help="Enrollment groups: devices that share a key, or a certificate authority.")
 
@@ -23,6 +23,13 @@ class Mechanism(StrEnum):
 
     SAS = "sas"
     X509 = "x509"
+
+
+class Slot(StrEnum):
+    """One of two live credentials, so that either can be rolled over."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
 
 
 @app.command()
@@ -45,6 +52,9 @@ def create(
         typer.Option(help="PEM: the CA (root or intermediate) that signs the devices' certificates."),
     ] = None,
     secondary_ca: Annotated[Path | None, typer.Option(help="PEM: a second CA, for a rollover.")] = None,
+    verified: Annotated[
+        bool, typer.Option(help="Take the CAs as your own, or ask for proof of possession of their keys.")
+    ] = True,
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -60,11 +70,14 @@ def create(
         secondary_key=read_key(secondary_key_file),
         primary_certificate=read_optional(primary_ca),
         secondary_certificate=read_optional(secondary_ca),
+        verified=verified,
     )
     if as_json:
         print_json(group)
     else:
         print(f"created group {group['id']}")
+        if group["attestation"] == "x509" and group["primaryCertificate"] is None:
+            print(f"give it the CA that signs its devices: gateway group ca set {group['id']} primary FILE")
 
 
 @app.command("list")
@@ -99,22 +112,65 @@ def show(
 @app.command()
 def enable(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
     """Let the devices of a group in again."""
-    _print_change(call(config, "group.enable", name=name), "enabled", as_json=as_json)
+    print_change(call(config, "group.enable", name=name), "enabled", as_json=as_json)
 
 
 @app.command()
 def disable(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
     """Refuse the devices of a group, and close their sessions."""
-    _print_change(call(config, "group.disable", name=name), "disabled", as_json=as_json)
+    print_change(call(config, "group.disable", name=name), "disabled", as_json=as_json)
 
 
 @app.command()
 def delete(name: Name, config: Config = CONFIG, as_json: Json = False) -> None:
     """Delete a group; its devices stay, but are refused. Closes their sessions."""
-    _print_change(call(config, "group.delete", name=name), "deleted", as_json=as_json)
+    print_change(call(config, "group.delete", name=name), "deleted", as_json=as_json)
 
 
-def _print_change(result: dict[str, Any], done: str, *, as_json: bool) -> None:
+@app.command()
+def update(
+    *,
+    name: Name,
+    display_name: Annotated[str | None, typer.Option(help="A name for people.")] = None,
+    auto_approve: Annotated[
+        bool | None, typer.Option(help="Register new devices at once, or let them wait for approval.")
+    ] = None,
+    primary_key_file: Annotated[
+        Path | None, typer.Option(help="A file with a primary key in base64, to replace the old one.")
+    ] = None,
+    secondary_key_file: Annotated[Path | None, typer.Option(help="Likewise, the secondary key.")] = None,
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Change a group. Sessions that came in by a key that is replaced are closed."""
+    result = call(
+        config,
+        "group.update",
+        name=name,
+        display_name=display_name,
+        auto_approve=auto_approve,
+        primary_key=read_key(primary_key_file),
+        secondary_key=read_key(secondary_key_file),
+    )
+    print_change(result, "updated", as_json=as_json)
+
+
+@app.command("regenerate-key")
+def regenerate_key(
+    name: Name,
+    slot: Annotated[Slot, typer.Argument(help="Which of the two keys.")],
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Replace one of a group's keys by a new one, and print it. Sessions of the old key are closed."""
+    result = call(config, "group.regenerate_key", name=name, slot=slot.value)
+    if as_json:
+        print_json(result)
+    else:
+        print(result[f"{slot.value}Key"])
+
+
+def print_change(result: dict[str, Any], done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(result)
         return

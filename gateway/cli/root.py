@@ -7,7 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, devices, enrollments, groups, setup, simulation, templates, tokens
+from gateway.cli import demo, devices, enrollments, groups, setup, signing, simulation, templates, tokens
 from gateway.cli.audit import audit
 from gateway.cli.channel import call, call_running
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
@@ -114,6 +114,7 @@ def status(config: Config = CONFIG, as_json: Json = False) -> None:
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
 app.command("audit")(audit)
+groups.app.add_typer(signing.app, name="ca")
 app.add_typer(groups.app, name="group")
 app.add_typer(enrollments.app, name="enrollment")
 app.add_typer(devices.app, name="device")

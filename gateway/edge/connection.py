@@ -19,6 +19,7 @@ from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import Channel
 from gateway.errors import GatewayError
 from gateway.identity.evidence import CertificateEvidence
+from gateway.identity.sas import KeySlot
 from gateway.log import get_logger
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.session import CloseReason, Dialect, Session
@@ -81,7 +82,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
         "_edge", "_expires_at", "_keep_alive_s", "_last_heard", "_messages_in", "_messages_out", "_mqtt", "_opened_at",
-        "_session", "_tls", "bucket", "connection_id", "device_id", "dialect", "enrollment_group", "peer",
+        "_session", "_tls", "bucket", "connection_id", "device_id", "dialect", "enrollment_group", "key_slot", "peer",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -111,6 +112,7 @@ class Connection(asyncio.Protocol):
         self.dialect: Dialect
         self.device_id: str
         self.enrollment_group: str | None
+        self.key_slot: KeySlot
 
     # asyncio, or the TLS channel, calls these
 
@@ -327,6 +329,7 @@ class Connection(asyncio.Protocol):
         self._connect = None  # its password has done its work
         self.dialect, self.device_id = admitted.dialect, admitted.device_id
         self.enrollment_group = admitted.verified.enrollment_group
+        self.key_slot = admitted.verified.key_slot
         is_hub = admitted.dialect is Dialect.HUB
         self._clean_session = connect.clean_session or not is_hub
         replaced = edge.sessions.enter(self)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway.identity.sas import KeySlot
 from gateway.session import CloseReason, Dialect
 
 __all__ = ["LiveSession", "SessionTable"]
@@ -23,6 +24,8 @@ class LiveSession(Protocol):
     def device_id(self) -> str: ...
     @property
     def enrollment_group(self) -> str | None: ...
+    @property
+    def key_slot(self) -> KeySlot: ...
     def close(self, reason: CloseReason, detail: str = "") -> None: ...
 
 

@@ -191,7 +191,6 @@ def _new_leaf(
 def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:
     for group in groups:
         if isinstance(group.attestation, SigningCertificates):
-            slots = (group.attestation.primary, group.attestation.secondary)
-            for slot, certificate in zip(sas.KeySlot, slots, strict=True):
-                if certificate is not None:
-                    yield x509.TrustAnchor(id=f"{group.id}/{slot}", certificate=certificate)
+            for slot, signing in zip(sas.KeySlot, group.attestation.both, strict=True):
+                if signing is not None and signing.verified:
+                    yield x509.TrustAnchor(id=f"{group.id}/{slot}", certificate=signing.certificate)

@@ -13,6 +13,7 @@ from gateway.secrets import SymmetricKey
 __all__ = [
     "EnrollmentGroup",
     "IndividualEnrollment",
+    "SigningCertificate",
     "SigningCertificates",
     "SymmetricKeys",
     "ThumbprintPair",
@@ -35,11 +36,28 @@ class SymmetricKeys:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SigningCertificates:
-    """The CA, root or intermediate, that signs a group's leaves; a secondary one for a change of CA."""
+class SigningCertificate:
+    """A CA, root or intermediate. It vouches for no device before it is `verified`.
 
-    primary: x509.Certificate
-    secondary: x509.Certificate | None = None
+    An operator says that it is theirs, or proves that they hold its key: by a certificate that it signed, whose CN is
+    the `verification_code`. (learn.microsoft.com, iot-dps "How to do proof-of-possession for X.509 CA certificates".)
+    """
+
+    certificate: x509.Certificate
+    verified: bool
+    verification_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningCertificates:
+    """The CA that signs a group's leaves; a secondary one for a change of CA. Either may be missing, or both."""
+
+    primary: SigningCertificate | None = None
+    secondary: SigningCertificate | None = None
+
+    @property
+    def both(self) -> tuple[SigningCertificate | None, SigningCertificate | None]:
+        return (self.primary, self.secondary)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +70,10 @@ class ThumbprintPair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentGroup:
-    """A credential that many devices share. `id` is its name. Times are unix seconds."""
+    """A credential that many devices share. `display_name` is for people. Times are unix seconds."""
 
     id: str
+    display_name: str
     attestation: SymmetricKeys | SigningCertificates
     enabled: bool = True
     auto_approve: bool = True
@@ -69,11 +88,13 @@ class EnrollmentGroup:
         attestation: SymmetricKeys | SigningCertificates,
         *,
         auto_approve: bool = True,
+        enabled: bool = True,
+        display_name: str | None = None,
         now: float,
     ) -> "EnrollmentGroup":
         return cls(
-            id=group_id, attestation=attestation, auto_approve=auto_approve, created_at=now, updated_at=now,
-            etag=secrets.token_hex(8),
+            id=group_id, display_name=display_name or group_id, enabled=enabled, attestation=attestation,
+            auto_approve=auto_approve, created_at=now, updated_at=now, etag=secrets.token_hex(8),
         )  # fmt: skip
 
     def replace(self, *, now: float, **changes: Any) -> "EnrollmentGroup":

@@ -4,13 +4,14 @@ Keys and certificates are checked here, when they are given, so that a mistake i
 and not a device's to fail on later.
 """
 
+import base64
 import string
 from typing import Annotated, Any, Final, Literal
 
 from cryptography import x509
 from pydantic import Field
 
-from gateway.enrollment.models import SymmetricKeys
+from gateway.enrollment.models import SigningCertificate, SymmetricKeys
 from gateway.errors import OperationError
 from gateway.identity.x509 import check_leaf, common_name, thumbprints
 from gateway.operations.documents import timestamp
@@ -21,10 +22,11 @@ from gateway.secrets import SymmetricKey
 __all__ = [
     "Attestation",
     "Key",
-    "certificate_to_json",
     "keys_from",
     "keys_to_json",
+    "load_certificate",
     "load_signing_certificate",
+    "signing_to_json",
     "thumbprint_from",
 ]
 
@@ -33,6 +35,7 @@ Attestation = Literal["symmetricKey", "x509"]
 Key = Annotated[str, Field(min_length=1, max_length=200), SECRET]
 """A symmetric key in base64."""
 
+_PEM: Final = b"-----BEGIN"
 _HEX_DIGITS: Final = frozenset(string.hexdigits)
 _THUMBPRINT_LENGTHS: Final = (40, 64)
 """SHA-1 and SHA-256, in hex digits."""
@@ -50,7 +53,7 @@ def keys_to_json(keys: SymmetricKeys) -> dict[str, Any]:
 
 def load_signing_certificate(pem: str, argument: str, *, now: float) -> x509.Certificate:
     """A CA's certificate, root or intermediate, that can vouch for devices at `now`. Raises `OperationError`."""
-    certificate = _load(pem, argument)
+    certificate = load_certificate(pem, argument)
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except (x509.ExtensionNotFound, ValueError):
@@ -75,7 +78,7 @@ def thumbprint_from(
     if pem is not None:
         if thumbprint is not None:
             raise OperationError(f"give {slot}_certificate or {slot}_thumbprint, not both")
-        certificate = _load(pem, f"{slot}_certificate")
+        certificate = load_certificate(pem, f"{slot}_certificate")
         unfit = check_leaf(certificate, device_id, now=now)
         if unfit is not None:
             detail = f" ({unfit.detail})" if unfit.detail else ""
@@ -91,10 +94,14 @@ def thumbprint_from(
     return digits
 
 
-def certificate_to_json(certificate: x509.Certificate) -> dict[str, Any]:
-    """What tells an operator which certificate it is."""
+def signing_to_json(signing: SigningCertificate | None) -> dict[str, Any] | None:
+    """What tells an operator which CA it is, and whether it vouches for devices."""
+    if signing is None:
+        return None
+    certificate = signing.certificate
     own = thumbprints(certificate)
     return {
+        "verified": signing.verified,
         "subject": common_name(certificate) or certificate.subject.rfc4514_string(),
         "sha1Thumbprint": own.sha1,
         "sha256Thumbprint": own.sha256,
@@ -111,12 +118,17 @@ def _key(text: str | None, argument: str) -> SymmetricKey:
         raise OperationError(f"{argument}: {error}") from None
 
 
-def _load(pem: str, argument: str) -> x509.Certificate:
+def load_certificate(text: str, argument: str) -> x509.Certificate:
+    """A certificate in PEM form, or in base64 of PEM or DER, as IoT Central takes it. Raises `OperationError`."""
     try:
-        found = x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+        content = text.encode()
+        if _PEM not in content:
+            content = base64.b64decode(content, validate=True)
+        if _PEM not in content:
+            return x509.load_der_x509_certificate(content)
+        # The first is the one that is meant, as everywhere in TLS; a chain may follow it.
+        return x509.load_pem_x509_certificates(content)[0]
+    except ValueError:  # binascii.Error is one
         raise OperationError(
             f"{argument}: not a certificate in PEM form", hint="it begins with -----BEGIN CERTIFICATE-----"
         ) from None
-    # The first is the one that is meant, as everywhere in TLS; a chain may follow it.
-    return found[0]

@@ -158,6 +158,17 @@ VERBS: Final[Mapping[str, Verb]] = {
     "group.create": Verb("groups", GroupOperations.create, _ADMINISTRATOR, of="name", writes=True),
     "group.enable": Verb("groups", GroupOperations.enable, _ADMINISTRATOR, of="name", writes=True),
     "group.disable": Verb("groups", GroupOperations.disable, _ADMINISTRATOR, of="name", writes=True),
+    "group.update": Verb("groups", GroupOperations.update, _ADMINISTRATOR, of="name", writes=True),
+    "group.regenerate_key": Verb(
+        "groups", GroupOperations.regenerate_key, _ADMINISTRATOR, of="name", writes=True
+    ),
+    "group.show_ca": Verb("groups", GroupOperations.show_ca, _VIEWER, of="name"),
+    "group.set_ca": Verb("groups", GroupOperations.set_ca, _ADMINISTRATOR, of="name", writes=True),
+    "group.remove_ca": Verb("groups", GroupOperations.remove_ca, _ADMINISTRATOR, of="name", writes=True),
+    "group.make_verification_code": Verb(
+        "groups", GroupOperations.make_verification_code, _ADMINISTRATOR, of="name", writes=True
+    ),
+    "group.verify_ca": Verb("groups", GroupOperations.verify_ca, _ADMINISTRATOR, of="name", writes=True),
     "group.delete": Verb("groups", GroupOperations.delete, _ADMINISTRATOR, of="name", writes=True),
     "enrollment.list": Verb("enrollments", EnrollmentOperations.list, _VIEWER),
     "enrollment.show": Verb(

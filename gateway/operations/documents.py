@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime
 
-__all__ = ["timestamp"]
+from gateway.errors import ChangedError
+
+__all__ = ["refuse_changed", "timestamp"]
 
 
 def timestamp(unix_seconds: float | None) -> str | None:
@@ -10,3 +12,9 @@ def timestamp(unix_seconds: float | None) -> str | None:
     if unix_seconds is None:
         return None
     return datetime.fromtimestamp(unix_seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def refuse_changed(what: str, etag: str, if_match: str | None) -> None:
+    """Raise `ChangedError` if the caller means another state than the one there is."""
+    if if_match is not None and if_match != etag:
+        raise ChangedError(f"{what} has changed since you read it", hint="read it again, then decide again")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway.identity.sas import KeySlot
 from gateway.session import CloseReason
 
 __all__ = ["NullSessions", "OpenSession", "Sessions"]
@@ -13,6 +14,11 @@ class OpenSession(Protocol):
 
     @property
     def enrollment_group(self) -> str | None: ...
+
+    @property
+    def key_slot(self) -> KeySlot:
+        """Whether it came in by the primary or the secondary key, or certificate."""
+        ...
 
 
 class Sessions(Protocol):

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from gateway.enrollment.models import (
     EnrollmentGroup,
     IndividualEnrollment,
+    SigningCertificate,
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
@@ -56,9 +57,9 @@ def device_from_row(row: Mapping[str, Any]) -> Device:
 
 def group_to_row(group: EnrollmentGroup) -> dict[str, Any]:
     return {
-        "id": group.id, "attestation": _dump(group.attestation), "enabled": group.enabled,
-        "auto_approve": group.auto_approve, "created_at": group.created_at, "updated_at": group.updated_at,
-        "etag": group.etag,
+        "id": group.id, "display_name": group.display_name, "attestation": _dump(group.attestation),
+        "enabled": group.enabled, "auto_approve": group.auto_approve, "created_at": group.created_at,
+        "updated_at": group.updated_at, "etag": group.etag,
     }  # fmt: skip
 
 
@@ -99,6 +100,7 @@ def _device(values: dict[str, Any]) -> Device:
 
 def _group(values: dict[str, Any]) -> EnrollmentGroup:
     attestation = _load(values.pop("attestation"))
+    values["display_name"] = values["display_name"] or values["id"]
     if isinstance(attestation, ThumbprintPair):
         raise TypeError("a group has no thumbprints")
     return EnrollmentGroup(attestation=attestation, **values)
@@ -112,20 +114,19 @@ def _individual(values: dict[str, Any]) -> IndividualEnrollment:
 
 
 def _dump(attestation: Attestation) -> str:
-    primary: str
-    secondary: str | None
+    document: dict[str, Any]
     match attestation:
-        case SymmetricKeys():
-            kind = "symmetricKey"
-            primary, secondary = attestation.primary.base64, attestation.secondary.base64
-        case SigningCertificates():
-            kind = "signingCertificates"
-            primary = _to_pem(attestation.primary)
-            secondary = _to_pem(attestation.secondary) if attestation.secondary is not None else None
-        case ThumbprintPair():
-            kind = "thumbprints"
-            primary, secondary = attestation.primary, attestation.secondary
-    return json.dumps({"type": kind, "primary": primary, "secondary": secondary})
+        case SymmetricKeys(primary=primary, secondary=secondary):
+            document = {"type": "symmetricKey", "primary": primary.base64, "secondary": secondary.base64}
+        case SigningCertificates(primary=first, secondary=second):
+            document = {
+                "type": "signingCertificates",
+                "primary": _dump_ca(first),
+                "secondary": _dump_ca(second),
+            }
+        case ThumbprintPair(primary=thumbprint, secondary=other):
+            document = {"type": "thumbprints", "primary": thumbprint, "secondary": other}
+    return json.dumps(document)
 
 
 def _load(text: str) -> Attestation:
@@ -137,13 +138,34 @@ def _load(text: str) -> Attestation:
                 primary=SymmetricKey.from_base64(primary), secondary=SymmetricKey.from_base64(secondary)
             )
         case "signingCertificates":
-            return SigningCertificates(
-                primary=_from_pem(primary), secondary=_from_pem(secondary) if secondary is not None else None
-            )
+            return SigningCertificates(primary=_load_ca(primary), secondary=_load_ca(secondary))
         case "thumbprints":
             return ThumbprintPair(primary=primary, secondary=secondary)
         case kind:
             raise ValueError(f"unknown attestation {kind!r}")
+
+
+def _dump_ca(signing: SigningCertificate | None) -> dict[str, Any] | None:
+    if signing is None:
+        return None
+    return {
+        "certificate": _to_pem(signing.certificate),
+        "verified": signing.verified,
+        "code": signing.verification_code,
+    }
+
+
+def _load_ca(stored: Any) -> SigningCertificate | None:
+    match stored:
+        case None:
+            return None
+        case str():  # schema 0003 and before: an operator's word was all that there was
+            return SigningCertificate(certificate=_from_pem(stored), verified=True)
+        case _:
+            return SigningCertificate(
+                certificate=_from_pem(stored["certificate"]), verified=stored["verified"],
+                verification_code=stored["code"],
+            )  # fmt: skip
 
 
 def _to_pem(certificate: x509.Certificate) -> str:

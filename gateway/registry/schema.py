@@ -40,6 +40,7 @@ enrollment_groups = Table(
     "enrollment_groups",
     metadata,
     Column("id", String(255), primary_key=True),
+    Column("display_name", String(255), nullable=False, server_default=""),
     Column("attestation", Text, nullable=False),
     Column("enabled", Boolean, nullable=False),
     Column("auto_approve", Boolean, nullable=False),

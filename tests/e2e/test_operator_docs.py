@@ -15,6 +15,22 @@ def set_up(directory: Path) -> str:
     return "export GATEWAY_CONFIG=gw/gateway.yaml\n"
 
 
+def test_the_page_on_enrollment_groups(tmp_path: Path) -> None:
+    commands = blocks("enrollment-groups.md")
+    assert set(commands) == {"groups", "keys", "possession", "change"}
+    known = set_up(tmp_path)
+    printed = sh(known + commands["groups"], tmp_path)
+    assert '"displayName": "The mills"' in printed
+    assert "disabled group Mills" in printed
+    assert sh(known + commands["keys"], tmp_path).count("secondaryKey") == 2
+    printed = sh(known + commands["possession"], tmp_path)
+    assert "set the primary CA (not yet verified) of group Factory" in printed
+    assert "verified the primary CA of group Factory" in printed
+    assert "Factory CA" in printed
+    printed = sh(known + commands["change"], tmp_path)
+    assert "removed the primary CA of group Factory" in printed
+
+
 def test_the_page_on_operators(tmp_path: Path) -> None:
     commands = blocks("operators.md")
     assert set(commands) == {"tokens", "audit"}

@@ -10,6 +10,7 @@ from typing import Any
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.groups import Groups
+from gateway.identity.sas import KeySlot
 from gateway.operations import OpenSession, Operations
 from gateway.operations.jobs import LocalJob
 from gateway.registry.device import Device, Status
@@ -30,6 +31,7 @@ ROOT = Actor.local("root")
 class LiveSession:
     device_id: str
     enrollment_group: str | None
+    key_slot: KeySlot = KeySlot.PRIMARY
     closed: CloseReason | None = None
 
 
@@ -43,8 +45,10 @@ class FakeSessions:
     def count(self) -> int:
         return len([session for session in self.live if session.closed is None])
 
-    def open(self, device_id: str, group: str | None = None) -> LiveSession:
-        session = LiveSession(device_id, group)
+    def open(
+        self, device_id: str, group: str | None = None, key_slot: KeySlot = KeySlot.PRIMARY
+    ) -> LiveSession:
+        session = LiveSession(device_id, group, key_slot)
         self.live.append(session)
         return session
 

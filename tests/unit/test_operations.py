@@ -107,8 +107,8 @@ async def test_a_wrong_key_is_refused_without_being_repeated(bench: Bench) -> No
 async def test_a_created_group_is_in_force_and_its_keys_are_shown_on_request(bench: Bench) -> None:
     created = await bench.call("group.create", name="G", attestation="symmetricKey", auto_approve=False)
     assert created == {
-        "id": "G", "attestation": "symmetricKey", "enabled": True, "autoApprove": False,
-        "createdAt": "2027-01-15T08:00:00.000Z", "updatedAt": "2027-01-15T08:00:00.000Z",
+        "id": "G", "displayName": "G", "attestation": "symmetricKey", "enabled": True, "autoApprove": False,
+        "createdAt": "2027-01-15T08:00:00.000Z", "updatedAt": "2027-01-15T08:00:00.000Z", "etag": created["etag"],
     }  # fmt: skip
     assert bench.groups.book.get("G") is not None
     assert await bench.call("group.show", name="G") == created
@@ -194,7 +194,6 @@ async def test_an_x509_group_takes_a_living_ca_that_no_other_group_has(bench: Be
     old = pki.create_ca("Old", now=NOW - 20 * 86400, days=10).certificate_pem.decode()
     await bench.call("group.create", name="X", attestation="x509", primary_certificate=pem)
     for arguments, error, message in (
-        ({}, OperationError, "needs its CA's certificate"),
         ({"primary_certificate": "junk"}, OperationError, "not a certificate in PEM form"),
         ({"primary_certificate": leaf}, OperationError, "not a CA's certificate"),
         ({"primary_certificate": old}, OperationError, "primary_certificate: expired on 20"),

@@ -170,7 +170,6 @@ BAD_REQUESTS: dict[str, tuple[list[str], str]] = {
     "no such group": (["group", "show", "Nobodys"], "there is no enrollment group Nobodys"),
     "a bad group name": (["group", "create", "bad name"], "'bad name' can't name a group"),
     "a group that exists": (["group", "create", "SAS-IoT-Devices"], "SAS-IoT-Devices exists already"),
-    "a group without a CA": (["group", "create", "X", "--type", "x509"], "needs its CA's certificate"),
     "a missing CA": (["group", "create", "X", "--primary-ca", "{tmp}/no"], "no: can't be read: No such file"),
     "no CA at all": (
         ["group", "create", "X", "--primary-ca", "{tmp}/short"],
@@ -290,3 +289,45 @@ def test_offline_nothing_is_known_of_what_a_device_sends(cli: Cli) -> None:
     assert cli.run("template", "autogenerate", "mill-1").error == (
         "mill-1 has sent nothing since the gateway started"
     )
+
+
+# Keys and CAs of groups
+
+
+def test_a_group_s_key_is_regenerated_and_printed(cli: Cli) -> None:
+    before = cli.json("group", "show", "SAS-IoT-Devices", "--keys")
+    printed = cli.text("group", "regenerate-key", "SAS-IoT-Devices", "secondary").strip()
+    after = cli.json("group", "show", "SAS-IoT-Devices", "--keys")
+    assert after["secondaryKey"] == printed != before["secondaryKey"]
+    assert after["primaryKey"] == before["primaryKey"]
+
+
+def test_a_group_is_updated_with_a_key_from_a_file(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(base64.b64encode(b"k" * 32).decode())
+    done = cli.text("group", "update", "SAS-IoT-Devices", "--display-name", "All", "--no-auto-approve",
+                    "--primary-key-file", file)  # fmt: skip
+    assert done == "updated group SAS-IoT-Devices\n"
+    shown = cli.json("group", "show", "SAS-IoT-Devices", "--keys")
+    assert (shown["displayName"], shown["autoApprove"], shown["primaryKey"]) == (
+        "All",
+        False,
+        file.read_text(),
+    )
+
+
+def test_possession_of_a_ca_is_proved(cli: Cli, tmp_path: Path) -> None:
+    ca = pki.create_ca("Factory")
+    (tmp_path / "ca.crt").write_bytes(ca.certificate_pem)
+    assert "gateway group ca set X primary" in cli.text("group", "create", "X", "--type", "x509")
+    done = cli.text("group", "ca", "set", "X", "primary", tmp_path / "ca.crt")
+    assert done == "set the primary CA (not yet verified) of group X\n"
+    code = cli.text("group", "ca", "code", "X", "primary").strip()
+    (tmp_path / "proof.crt").write_bytes(pki.issue_device(ca, code).certificate_pem)
+    assert "does not prove" in cli.run("group", "ca", "verify", "X", "primary", tmp_path / "ca.crt").error
+    done = cli.text("group", "ca", "verify", "X", "primary", tmp_path / "proof.crt")
+    assert done == "verified the primary CA of group X\n"
+    shown = cli.json("group", "ca", "show", "X", "primary")
+    assert (shown["verified"], shown["subject"]) == (True, "Factory")
+    assert cli.text("group", "ca", "remove", "X", "primary") == "removed the primary CA of group X\n"
+    assert cli.run("group", "ca", "show", "X", "primary").error == "the enrollment group X has no primary CA"

@@ -11,6 +11,7 @@ from gateway.enrollment.decide import GroupBook, Verified, decide
 from gateway.enrollment.models import (
     EnrollmentGroup,
     IndividualEnrollment,
+    SigningCertificate,
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
@@ -173,10 +174,15 @@ def test_a_disabled_individual_enrollment_is_not_betrayed_to_a_wrong_key() -> No
 
 # A certificate, by a group
 
+
+def trusted(made: Made, *, verified: bool = True) -> SigningCertificate:
+    return SigningCertificate(certificate=made.certificate, verified=verified)
+
+
 ROOT = authority("Root")
 NEXT_ROOT = authority("Next Root")
 FACTORY = authority("Factory", ROOT)
-X509_GROUP = group("x509", SigningCertificates(primary=ROOT.certificate, secondary=NEXT_ROOT.certificate))
+X509_GROUP = group("x509", SigningCertificates(primary=trusted(ROOT), secondary=trusted(NEXT_ROOT)))
 
 
 def shown(made: Made, *intermediates: Made) -> CertificateEvidence:
@@ -193,8 +199,15 @@ def test_a_leaf_of_either_ca_of_a_group_comes_in(issuer: Made, slot: str) -> Non
     )
 
 
+def test_a_ca_whose_possession_is_not_proved_vouches_for_nobody() -> None:
+    unproved = group("x509", SigningCertificates(primary=trusted(ROOT, verified=False)))
+    assert reason(ask(shown(make("mill-1", ROOT)), unproved)) is Reason.ENROLLMENT_MISSING
+    other = group("other", SigningCertificates(secondary=trusted(NEXT_ROOT)))
+    assert reason(ask(shown(make("mill-1", ROOT)), unproved, other)) is Reason.CERTIFICATE_UNTRUSTED
+
+
 def test_the_group_of_the_nearest_ca_lets_a_leaf_in() -> None:
-    factory_group = group("factory", SigningCertificates(primary=FACTORY.certificate))
+    factory_group = group("factory", SigningCertificates(primary=trusted(FACTORY)))
     leaf = shown(make("mill-1", FACTORY), FACTORY)
     verified = ask(leaf, X509_GROUP, factory_group)
     assert isinstance(verified, Verified)

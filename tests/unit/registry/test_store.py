@@ -3,6 +3,7 @@
 
 import asyncio
 import dataclasses
+import json
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from gateway import pki
 from gateway.enrollment.models import (
     EnrollmentGroup,
     IndividualEnrollment,
+    SigningCertificate,
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
@@ -141,12 +143,16 @@ async def test_an_individual_enrollment_reads_as_it_was_written(
 
 
 async def test_groups_read_as_they_were_written(store: SqlStore) -> None:
-    root = pki.create_ca("Root", now=1_700_000_000).certificate
-    other = pki.create_ca("Other", now=1_700_000_000).certificate
+    root, other = (
+        SigningCertificate(certificate=pki.create_ca(name, now=1_700_000_000).certificate, verified=verified,
+                           verification_code=code)
+        for name, verified, code in (("Root", True, None), ("Other", False, "C0DE"))
+    )  # fmt: skip
     groups = [
         EnrollmentGroup.new("a", KEYS, auto_approve=False, now=1.0),
         EnrollmentGroup.new("b", SigningCertificates(primary=root, secondary=other), now=2.0),
-        EnrollmentGroup.new("c", SigningCertificates(primary=root), now=3.0),
+        EnrollmentGroup.new("c", SigningCertificates(primary=root), display_name="Third", now=3.0),
+        EnrollmentGroup.new("d", SigningCertificates(), now=4.0),
     ]
     for group in reversed(groups):
         await store.save_group(group)
@@ -155,7 +161,29 @@ async def test_groups_read_as_they_were_written(store: SqlStore) -> None:
     await store.save_group(disabled)
     await store.delete_group("b")
     await store.delete_group("never there")
-    assert await store.load_groups() == [disabled, groups[2]]
+    assert await store.load_groups() == [disabled, *groups[2:]]
+
+
+async def test_a_group_of_an_older_gateway_keeps_the_cas_that_its_operator_vouched_for(path: Path) -> None:
+    root = pki.create_ca("Root", now=1_700_000_000)
+    path.parent.mkdir()
+    create_at(path, "0001")
+    attestation = {"type": "signingCertificates", "primary": root.certificate_pem.decode(), "secondary": None}
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "INSERT INTO enrollment_groups (id, attestation, enabled, auto_approve, created_at, updated_at, etag)"
+            " VALUES ('old', ?, 1, 1, 1, 2, 'e')",
+            (json.dumps(attestation),),
+        )
+    connection.close()
+    store = SqlStore(url(path))
+    await store.open()
+    (group,) = await store.load_groups()
+    await store.close()
+    assert group.display_name == "old"
+    assert group.attestation == SigningCertificates(
+        primary=SigningCertificate(certificate=root.certificate, verified=True)
+    )
 
 
 async def test_templates_read_as_they_were_written(store: SqlStore) -> None:

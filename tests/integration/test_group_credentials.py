@@ -1,0 +1,92 @@
+"""Keys and CAs of groups, changed under devices that are connected."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway import pki
+from gateway.pki import IssuedCertificate
+from tests.support.device import Device, Fleet
+from tests.support.gateway_process import GatewayProcess
+
+
+def write(directory: Path, name: str, issued: IssuedCertificate) -> tuple[Path, Path]:
+    certificate, key = directory / f"{name}.crt", directory / f"{name}.key"
+    certificate.write_bytes(issued.chain_pem)
+    key.write_bytes(issued.key_pem)
+    return certificate, key
+
+
+class Factory:
+    """A CA, and devices that it signs."""
+
+    def __init__(self, gateway: GatewayProcess, directory: Path, name: str) -> None:
+        self.name = name
+        self.ca = pki.create_ca(name)
+        self.file = directory / f"{name}.pem"
+        self.file.write_bytes(self.ca.certificate_pem)
+        self._gateway = gateway
+        self._directory = directory
+
+    def device(self, device_id: str) -> tuple[Path, Path]:
+        return write(self._directory, device_id, pki.issue_device(self.ca, device_id))
+
+    def proof(self, code: str) -> Path:
+        return write(self._directory, "proof", pki.issue_device(self.ca, code))[0]
+
+    def connect(self, device_id: str) -> tuple[Device, int]:
+        certificate, key = self.device(device_id)
+        device = Device.tls(self._gateway.setup, certificate=certificate, key=key)
+        return device, device.connect(device_id, f"localhost/{device_id}/?api-version=2021-04-12")
+
+
+@pytest.fixture
+def group(gateway: GatewayProcess) -> Iterator[str]:
+    gateway.cli("group", "create", "Factory", "--type", "x509")
+    yield "Factory"
+    gateway.cli("group", "delete", "Factory")
+
+
+def test_a_ca_lets_devices_in_once_it_is_proved_and_none_once_it_is_removed(
+    gateway: GatewayProcess, group: str, tmp_path: Path
+) -> None:
+    factory = Factory(gateway, tmp_path, "Factory CA")
+    other = Factory(gateway, tmp_path, "Other CA")
+    gateway.cli("group", "ca", "set", group, "primary", factory.file)
+    gateway.cli("group", "ca", "set", group, "secondary", other.file, "--verified")
+    early, code = factory.connect("pressed-1")
+    with early:
+        assert code == 5
+    proof = factory.proof(gateway.cli("group", "ca", "code", group, "primary").stdout.strip())
+    gateway.cli("group", "ca", "verify", group, "primary", proof)
+    device, code = factory.connect("pressed-1")
+    neighbour, neighbour_code = other.connect("milled-1")
+    with device, neighbour:
+        assert (code, neighbour_code) == (0, 0)
+        removed = gateway.json("group", "ca", "remove", group, "primary")
+        assert removed["closedSessions"] == 1
+        assert device.is_closed()
+        gateway.wait_for("session.closed", device_id="pressed-1", reason="enrollment_changed")
+        again, code = factory.connect("pressed-1")
+        with again:
+            assert code == 5  # its leaf was verified a moment ago, and is forgotten
+        assert gateway.json("device", "show", "milled-1")["connected"] is True
+
+
+def test_a_regenerated_key_closes_who_came_in_by_it_and_refuses_them(
+    gateway: GatewayProcess, tmp_path: Path
+) -> None:
+    gateway.cli("group", "create", "Rolling")
+    keys = gateway.json("group", "show", "Rolling", "--keys")
+    old, lasting = Fleet(gateway.setup, keys["primaryKey"]), Fleet(gateway.setup, keys["secondaryKey"])
+    with old.hub("rolled-1") as device, lasting.hub("rolled-2"):
+        assert gateway.json("group", "regenerate-key", "Rolling", "primary")["closedSessions"] == 1
+        assert device.is_closed()
+        assert gateway.json("device", "show", "rolled-2")["connected"] is True
+    with Device.plain(gateway.setup) as refused:
+        assert refused.connect("rolled-1", *old.hub_login("rolled-1")) == 5
+    renewed = Fleet(gateway.setup, gateway.json("group", "show", "Rolling", "--keys")["primaryKey"])
+    with renewed.hub("rolled-1"):
+        pass
+    gateway.cli("group", "delete", "Rolling")

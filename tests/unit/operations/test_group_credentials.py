@@ -1,0 +1,229 @@
+"""The keys and CAs of enrollment groups: rolled over, proved and taken away while devices are connected."""
+
+import asyncio
+import base64
+from typing import Any
+
+import pytest
+
+from gateway import pki
+from gateway.errors import ChangedError, ConflictError, NotFoundError, OperationError
+from gateway.identity.sas import KeySlot
+from gateway.pki import IssuedCertificate
+from gateway.session import CloseReason
+from tests.support.bench import NOW, Bench
+
+KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
+CA = pki.create_ca("Factory", now=NOW, days=1000)
+NEXT_CA = pki.create_ca("Next Factory", now=NOW, days=1000)
+
+
+def pem(ca: IssuedCertificate) -> str:
+    return ca.certificate_pem.decode()
+
+
+def signed(ca: IssuedCertificate, name: str, **more: Any) -> str:
+    """A certificate of that name, signed by the CA."""
+    return pki.issue_device(ca, name, now=more.get("now", NOW), days=10).certificate_pem.decode()
+
+
+@pytest.fixture
+async def sas(bench: Bench) -> Bench:
+    await bench.call("group.create", name="G", attestation="symmetricKey")
+    return bench
+
+
+@pytest.fixture
+async def x509(bench: Bench) -> Bench:
+    await bench.call("group.create", name="G", attestation="x509", display_name="The factory")
+    return bench
+
+
+# Keys
+
+
+@pytest.mark.parametrize("slot", ["primary", "secondary"])
+async def test_a_regenerated_key_is_shown_once_and_closes_the_sessions_of_the_old_one(
+    sas: Bench, slot: str
+) -> None:
+    before = await sas.call("group.show", name="G", keys=True)
+    sessions = {which: sas.sessions.open(f"d-{which}", "G", which) for which in KeySlot}
+    elsewhere = sas.sessions.open("other", "H", KeySlot(slot))
+    made = await sas.call("group.regenerate_key", name="G", slot=slot)
+    after = await sas.call("group.show", name="G", keys=True)
+    other = {"primary": "secondary", "secondary": "primary"}[slot]
+    assert after[f"{slot}Key"] == made[f"{slot}Key"] != before[f"{slot}Key"]
+    assert after[f"{other}Key"] == before[f"{other}Key"]
+    assert f"{other}Key" not in made
+    assert made["closedSessions"] == 1
+    assert sessions[KeySlot(slot)].closed is CloseReason.ENROLLMENT_CHANGED
+    assert sessions[KeySlot(other)].closed is None
+    assert elsewhere.closed is None
+
+
+async def test_a_key_can_be_given_instead(sas: Bench) -> None:
+    before = await sas.call("group.show", name="G", keys=True)
+    session = sas.sessions.open("d", "G", KeySlot.SECONDARY)
+    changed = await sas.call("group.update", name="G", secondary_key=KEY)
+    after = await sas.call("group.show", name="G", keys=True)
+    assert (after["primaryKey"], after["secondaryKey"]) == (before["primaryKey"], KEY)
+    assert changed["closedSessions"] == 1
+    assert session.closed is CloseReason.ENROLLMENT_CHANGED
+
+
+async def test_the_same_key_again_closes_nobody(sas: Bench) -> None:
+    await sas.call("group.update", name="G", primary_key=KEY)
+    session = sas.sessions.open("d", "G", KeySlot.PRIMARY)
+    etag = (await sas.call("group.show", name="G"))["etag"]
+    assert (await sas.call("group.update", name="G", primary_key=KEY))["etag"] == etag
+    assert session.closed is None
+
+
+async def test_a_group_is_renamed_and_its_approval_switched(sas: Bench) -> None:
+    session = sas.sessions.open("d", "G")
+    changed = await sas.call("group.update", name="G", display_name="Mills", auto_approve=False)
+    assert (changed["displayName"], changed["autoApprove"], changed["enabled"]) == ("Mills", False, True)
+    assert session.closed is None
+    await sas.call("group.update", name="G", enabled=False)
+    assert session.closed is CloseReason.ENROLLMENT_CHANGED
+
+
+async def test_keys_and_certificates_are_not_mixed_up(bench: Bench) -> None:
+    await bench.call("group.create", name="S", attestation="symmetricKey")
+    await bench.call("group.create", name="X", attestation="x509")
+    for verb, arguments in (
+        ("group.regenerate_key", {"name": "X", "slot": "primary"}),
+        ("group.update", {"name": "X", "primary_key": KEY}),
+        ("group.set_ca", {"name": "S", "slot": "primary", "certificate": pem(CA)}),
+        ("group.remove_ca", {"name": "S", "slot": "primary"}),
+        ("group.make_verification_code", {"name": "S", "slot": "primary"}),
+        ("group.verify_ca", {"name": "S", "slot": "primary", "certificate": pem(CA)}),
+    ):
+        with pytest.raises(ConflictError, match=r"^the enrollment group . has (keys|certificates), not "):
+            await bench.call(verb, **arguments)
+
+
+# Proof of possession
+
+
+async def test_a_ca_vouches_for_devices_when_possession_of_its_key_is_proved(x509: Bench) -> None:
+    given = await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    assert given["primaryCertificate"]["verified"] is False
+    assert not x509.groups.book.has_anchors
+    code = (await x509.call("group.make_verification_code", name="G", slot="primary"))["verificationCode"]
+    assert len(code) == 48
+    proved = await x509.call("group.verify_ca", name="G", slot="primary", certificate=signed(CA, code))
+    assert proved["primaryCertificate"]["verified"] is True
+    assert x509.groups.book.has_anchors
+
+
+async def test_only_the_newest_code_signed_by_that_ca_and_valid_now_is_a_proof(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="secondary", certificate=pem(CA))
+    with pytest.raises(ConflictError, match="has no verification code"):
+        await x509.call("group.verify_ca", name="G", slot="secondary", certificate=signed(CA, "x"))
+    old = (await x509.call("group.make_verification_code", name="G", slot="secondary"))["verificationCode"]
+    code = (await x509.call("group.make_verification_code", name="G", slot="secondary"))["verificationCode"]
+    assert old != code
+    for certificate, message in (
+        (signed(CA, old), "does not prove possession"),
+        (signed(NEXT_CA, code), "does not prove possession"),
+        (pki.self_signed_device(code, now=NOW).certificate_pem.decode(), "does not prove possession"),
+        (signed(CA, code, now=NOW - 20 * 86_400), "not valid now"),
+        ("junk", "not a certificate"),
+    ):
+        with pytest.raises(OperationError, match=message):
+            await x509.call("group.verify_ca", name="G", slot="secondary", certificate=certificate)
+    shown = await x509.call("group.show", name="G")
+    assert shown["secondaryCertificate"]["verified"] is False
+    await x509.call("group.verify_ca", name="G", slot="secondary", certificate=signed(CA, code))
+    with pytest.raises(ConflictError, match="has no verification code"):
+        await x509.call("group.verify_ca", name="G", slot="secondary", certificate=signed(CA, code))
+
+
+async def test_an_operator_may_vouch_for_a_ca(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    assert x509.groups.book.has_anchors
+    unproved = await x509.call(
+        "group.create", name="H", attestation="x509", primary_certificate=pem(NEXT_CA), verified=False
+    )
+    assert unproved["primaryCertificate"]["verified"] is False
+
+
+async def test_the_same_ca_again_stays_verified(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    session = x509.sessions.open("d", "G", KeySlot.PRIMARY)
+    again = await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    assert again["primaryCertificate"]["verified"] is True
+    assert session.closed is None
+
+
+@pytest.mark.parametrize("encoding", ["pem", "base64 of pem", "base64 of der"])
+async def test_a_certificate_is_taken_in_the_forms_that_scripts_send(x509: Bench, encoding: str) -> None:
+    der = base64.b64decode("".join(pem(CA).splitlines()[1:-1]))
+    forms = {
+        "pem": pem(CA),
+        "base64 of pem": base64.b64encode(pem(CA).encode()).decode(),
+        "base64 of der": base64.b64encode(der).decode(),
+    }
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=forms[encoding])
+    assert (await x509.call("group.show_ca", name="G", slot="primary"))["certificate"] == pem(CA)
+
+
+# A CA goes
+
+
+async def test_a_removed_ca_s_sessions_close_and_its_leaves_are_forgotten(x509: Bench) -> None:
+    for slot, ca in (("primary", CA), ("secondary", NEXT_CA)):
+        await x509.call("group.set_ca", name="G", slot=slot, certificate=pem(ca), verified=True)
+    old = x509.sessions.open("old", "G", KeySlot.PRIMARY)
+    new = x509.sessions.open("new", "G", KeySlot.SECONDARY)
+    book = x509.groups.book
+    removed = await x509.call("group.remove_ca", name="G", slot="primary")
+    assert (removed["primaryCertificate"], removed["closedSessions"]) == (None, 1)
+    assert old.closed is CloseReason.ENROLLMENT_CHANGED
+    assert new.closed is None
+    assert x509.groups.book is not book  # and with the snapshot went the cache of its leaves
+    assert len(x509.groups.book.leaves) == 0
+    with pytest.raises(NotFoundError, match="has no primary CA"):
+        await x509.call("group.remove_ca", name="G", slot="primary")
+
+
+async def test_a_replaced_ca_is_a_removed_one(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    session = x509.sessions.open("d", "G", KeySlot.PRIMARY)
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(NEXT_CA), verified=True)
+    assert session.closed is CloseReason.ENROLLMENT_CHANGED
+
+
+async def test_one_ca_is_not_given_to_two_groups(x509: Bench) -> None:
+    await x509.call("group.create", name="H", attestation="x509", primary_certificate=pem(CA))
+    with pytest.raises(ConflictError, match="the enrollment group H has this CA already"):
+        await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    leaf = signed(CA, "mill-1")
+    with pytest.raises(OperationError, match="not a CA's certificate"):
+        await x509.call("group.set_ca", name="G", slot="primary", certificate=leaf)
+
+
+# Etags
+
+
+async def test_who_read_an_older_state_is_told_and_nothing_changes(sas: Bench) -> None:
+    read = (await sas.call("group.show", name="G"))["etag"]
+    changed = await sas.call("group.update", name="G", display_name="Mills", if_match=read)
+    for verb, arguments in (
+        ("group.update", {"display_name": "Late"}),
+        ("group.regenerate_key", {"slot": "primary"}),
+        ("group.delete", {}),
+    ):
+        with pytest.raises(ChangedError, match="the enrollment group G has changed since you read it"):
+            await sas.call(verb, name="G", if_match=read, **arguments)
+    assert (await sas.call("group.show", name="G"))["etag"] == changed["etag"]
+
+
+async def test_of_two_who_read_the_same_state_one_wins(sas: Bench) -> None:
+    read = (await sas.call("group.show", name="G"))["etag"]
+    outcomes = await asyncio.gather(
+        *(sas.call("group.update", name="G", display_name=f"by {n}", if_match=read) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["ChangedError"] * 4 + ["dict"]
