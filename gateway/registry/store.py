@@ -381,15 +381,16 @@ class SqlStore:
 
 def _write_to_sqlite(batch: Batch, connection: sqlite3.Connection) -> None:
     gone = [(device_id,) for device_id in batch.deletions]
-    for table, key, records in (
-        (schema.devices, "id", [device_to_row(device) for device in batch.devices.values()]),
-        (schema.twins, "device_id", [_to_row(twin) for twin in batch.twins.values()]),
+    rows: Iterable[Mapping[str, Any]]
+    # Row by row: a hundred thousand devices may belong together.
+    for table, key, rows in (
+        (schema.devices, "id", map(device_to_row, batch.devices.values())),
+        (schema.twins, "device_id", map(_to_row, batch.twins.values())),
     ):
         if gone:
             connection.executemany(f"DELETE FROM {table.name} WHERE {key} = ?", gone)  # noqa: S608 - our own names
-        if records:
-            statement, columns = _sqlite_upsert(table)
-            connection.executemany(statement, map(itemgetter(*columns), records))
+        statement, columns = _sqlite_upsert(table)
+        connection.executemany(statement, map(itemgetter(*columns), rows))
 
 
 def _read_from_sqlite(

@@ -133,21 +133,16 @@ async def test_an_atomic_import_that_the_store_refuses_wrote_nothing_and_can_be_
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = bench.registry._store
-    put = store._put  # type: ignore[attr-defined]
+    commit = store.commit
     rows = [[row(f"d-{chunk}-{number}") for number in range(500)] for chunk in range(2)]
-    slices = []
 
-    async def full(connection: Any, table: Any, some: list[dict[str, Any]]) -> None:
-        slices.append(len(some))
-        if len(slices) == 2:
-            raise OSError("No space left on device")
-        await put(connection, table, some)
+    async def full(_: Batch) -> None:
+        raise StoreUnavailable("disk full")
 
-    monkeypatch.setattr(store, "_put", full)
-    with pytest.raises(StoreUnavailable):
+    monkeypatch.setattr(store, "commit", full)
+    with pytest.raises(StoreUnavailable, match="disk full"):
         await bench.job("device.import", *rows, atomic=True)
-    assert slices == [500, 500]
-    monkeypatch.setattr(store, "_put", put)
+    monkeypatch.setattr(store, "commit", commit)
     assert (await bench.call("device.list"))["devices"] == []
     assert (await bench.job("device.import", *rows, atomic=True))[0]["created"] == 1000
 
