@@ -1,4 +1,4 @@
-"""`storm`, `reconnect`, `soak` and `certificates`: what each command asks for.
+"""`storm`, `reconnect`, `soak`, `telemetry` and `certificates`: what each command asks for.
 
 Exit codes: 0 all is as it should be, 1 it is not, 2 it could not be run, 130 Ctrl-C ended it.
 """
@@ -13,11 +13,12 @@ import typer
 from gateway.errors import GatewayError
 from loadtest.certificates import make_certificates
 from loadtest.devices import Certificates, Population
-from loadtest.options import DeviceOptions, MessageOptions, RunOptions, takes
+from loadtest.options import ApplicationOptions, DeviceOptions, MessageOptions, RunOptions, takes
 from loadtest.plan import Retry
 from loadtest.processes import Hold
 from loadtest.progress import Display
 from loadtest.scenario import Scenario
+from loadtest.subscriber import Subscriber
 
 __all__ = ["app", "main"]
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 
 _FAILED: Final = 2
 _LONGEST_PAUSE_S: Final = 30.0
+_MESSAGES_PER_S: Final = 100.0
 
 
 @app.command()
@@ -93,6 +95,38 @@ def soak(
         how.plan(fleet), messages=what.messages(duration), churn_per_s=churn, retry=_retry(longest_pause)
     )
     Scenario(name="soak", fleet=fleet, how=how, plan=plan, hold=Hold(seconds=duration)).execute()
+
+
+@app.command()
+@takes
+def telemetry(
+    *,
+    fleet: DeviceOptions,
+    how: RunOptions,
+    what: MessageOptions,
+    who: ApplicationOptions,
+    duration: Annotated[float, typer.Option(min=0.1, help="Seconds that they publish.")] = 10.0,
+) -> None:
+    """Let held devices publish, subscribe as an application does, and account for every message."""
+    if what.message_rate is None:
+        what = replace(what, message_rate=_MESSAGES_PER_S)
+    messages = what.messages(duration)
+    assert messages is not None
+    plan = replace(how.plan(fleet), messages=messages)
+    with Subscriber(
+        who.application(fleet, messages), topic=messages.topic, prefix=fleet.prefix
+    ) as application:
+        Scenario(
+            name="telemetry",
+            fleet=fleet,
+            how=how,
+            plan=plan,
+            hold=Hold(
+                seconds=duration,
+                ends=lambda totals: application.wait_for(totals.published, patience_s=who.patience),
+            ),
+            delivery=application.delivery,
+        ).execute()
 
 
 @app.command()

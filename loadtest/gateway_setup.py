@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import yaml
+
 from gateway.cli.channel import call
 from gateway.errors import OperationError
 from gateway.settings import Settings, load_settings
@@ -33,6 +35,16 @@ class GatewaySetup:
                 hint="leave out --plain, or set devices.plain_bind",
             )
         return bind.port
+
+    def applications_port(self) -> int:
+        """Of amqtt's own listener: `listeners.default`."""
+        document = yaml.safe_load(self.config.read_text())
+        try:
+            return int(str(document["listeners"]["default"]["bind"]).rpartition(":")[2])
+        except (KeyError, TypeError, ValueError):
+            raise OperationError(
+                f"{self.config}: listeners.default has no port", hint="name it with --app-port"
+            ) from None
 
     def beside(self, name: str) -> Path:
         """A file beside the configuration, where `gateway init` puts the development CA."""

@@ -21,9 +21,10 @@ from loadtest.devices import Certificates, Credentials, NoCredentials, Password,
 from loadtest.gateway_setup import GatewaySetup
 from loadtest.plan import Arrival, Messages, Pattern, Plan, Route, Target, TlsVersion
 from loadtest.processes import default_processes
+from loadtest.subscriber import Application, filters_of
 from loadtest.target import find_target
 
-__all__ = ["DeviceOptions", "MessageOptions", "Proof", "RunOptions", "takes"]
+__all__ = ["ApplicationOptions", "DeviceOptions", "MessageOptions", "Proof", "RunOptions", "takes"]
 
 _TLS_PORT: Final = 8883
 _PLAIN_PORT: Final = 1884
@@ -333,11 +334,63 @@ class MessageOptions:
         return replace(plan, topic=self.topic)
 
 
+@dataclass(kw_only=True)
+class ApplicationOptions:
+    """Who receives the messages."""
+
+    app_host: Annotated[
+        str | None, typer.Option(show_default="--host", help="Where applications connect.")
+    ] = None
+    app_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, show_default="with --config its listener", help="And the port."),
+    ] = None
+    app_username: Annotated[
+        str | None, typer.Option(show_default="with --config its first application", help="Its name.")
+    ] = None
+    app_password_file: Annotated[Path | None, typer.Option(help="Its password: the first line.")] = None
+    app_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            show_default="with --config its telemetry", help="What it subscribes to; may be repeated."
+        ),
+    ] = None
+    patience: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without a message after which none is waited for.")
+    ] = 5.0
+
+    def application(self, fleet: DeviceOptions, messages: Messages) -> Application:
+        """Raises `GatewayError`."""
+        gateway = fleet.gateway
+        port, username, password_file = self.app_port, self.app_username, self.app_password_file
+        filters = tuple(self.app_filter or ())
+        if gateway is not None:
+            port = port or gateway.applications_port()
+            filters = filters or filters_of(gateway.settings.telemetry)
+            if username is None and gateway.settings.applications:
+                username = gateway.settings.applications[0].name
+                password_file = gateway.settings.applications[0].password_file
+        if port is None or not filters:
+            raise OperationError("telemetry needs --config, or --app-port and --app-filter")
+        return Application(
+            host=self.app_host or fleet.hub,
+            port=port,
+            username=username,
+            password=None if password_file is None else _first_line(password_file).decode(),
+            filters=filters,
+            qos=messages.qos,
+        )
+
+
 def takes(function: Callable[..., None]) -> Callable[..., None]:
     """`function`, with each parameter that is a set of options replaced by those options."""
     own = inspect.signature(function)
     hints = get_type_hints(function, include_extras=True)
-    sets = {name: hint for name, hint in hints.items() if hint in {DeviceOptions, RunOptions, MessageOptions}}
+    sets = {
+        name: hint
+        for name, hint in hints.items()
+        if hint in {DeviceOptions, RunOptions, MessageOptions, ApplicationOptions}
+    }
     parameters: list[inspect.Parameter] = []
     for name, parameter in own.parameters.items():
         if name in sets:

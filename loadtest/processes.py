@@ -70,9 +70,7 @@ class Hold:
     """How long all stay connected after the last one has its outcome; then all that was begun is ended."""
 
     seconds: float = 0.0
-    begins: Callable[[], None] = lambda: None
-    """Called before the first message is due."""
-    ends: Callable[[], None] = lambda: None
+    ends: Callable[[Totals], None] = lambda _: None
     """Called when each message has its outcome, and the devices are still connected."""
 
 
@@ -135,12 +133,11 @@ class _Crew:
         self._order(self._started)
         self._await("settled", "offering")
         if not self._interrupts.count and hold.seconds:
-            hold.begins()
             self._order("hold")
             self._hold(hold.seconds)
             self._order("quiet")
             self._await("quiet", "finishing")
-            hold.ends()
+            hold.ends(self._total())
         self._order("leave")
         self._await("tally", "leaving")
         return self._tally
@@ -185,10 +182,13 @@ class _Crew:
                     raise value
             if said == word:
                 self._waiting.discard(connection)
+        self._tell(Phase(phase, time.monotonic() - self._started if self._started else 0.0), self._total())
+
+    def _total(self) -> Totals:
         totals = Totals()
         for each in self._totals.values():
             totals.add(each)
-        self._tell(Phase(phase, time.monotonic() - self._started if self._started else 0.0), totals)
+        return totals
 
     def end(self) -> None:
         for connection, process in self._workers.items():

@@ -4,7 +4,6 @@ import json
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -21,7 +20,8 @@ from loadtest.registry_check import RegistryCheck, check, read_registry
 from loadtest.report import Report, to_text, write_file
 from loadtest.result import StormResult, print_result
 from loadtest.server_usage import ServerUsage
-from loadtest.tally import Tally, Totals
+from loadtest.subscriber import Delivery, account
+from loadtest.tally import Totals
 from loadtest.target import find_target
 
 __all__ = ["Scenario"]
@@ -45,8 +45,8 @@ class Scenario:
     """Let each device come once before anything is counted."""
     restart: str | None = None
     """A command that restarts the server after that."""
-    delivery: Callable[[Tally, Population], tuple[dict[str, Any], bool]] | None = None
-    """What a subscriber received, and whether that is as it should be."""
+    delivery: Delivery | None = None
+    """What a subscriber receives meanwhile."""
 
     def execute(self) -> None:
         """Raises `GatewayError` if it can't be run, and `typer.Exit`."""
@@ -81,7 +81,10 @@ class Scenario:
             after = self._registry(population)
             assert after is not None
             registry = check(population, tally, before=before, after=after)
-        delivery, delivered = self.delivery(tally, population) if self.delivery is not None else (None, True)
+        delivery, delivered = None, True
+        if self.delivery is not None:
+            sent = {population.device_id(number): messages for number, messages in tally.messages.items()}
+            delivery, delivered = account(sent, self.delivery, started_at=started_at)
         report = Report(
             scenario=self.name,
             started_at=started_at,
@@ -164,6 +167,8 @@ class Scenario:
         print_result(report.result, console)
         if report.registry is not None:
             _print_registry(report.registry, console)
+        if report.delivery is not None:
+            _print_delivery(report.delivery, console)
 
 
 def _print_registry(registry: RegistryCheck, console: Console) -> None:
@@ -179,6 +184,26 @@ def _print_registry(registry: RegistryCheck, console: Console) -> None:
     ):
         if ids:
             console.print(f"[red]{len(ids):,} devices were {name}:[/] {', '.join(ids[:10])}")
+
+
+def _print_delivery(delivery: dict[str, Any], console: Console) -> None:
+    missing = delivery["missing"]
+    console.print(
+        f"[bold]application[/]  received {delivery['copies']:,} copies: {delivery['once']:,} messages once, "
+        f"{delivery['repeated']:,} more often, {missing['count']:,} missing"
+    )
+    if missing["count"]:
+        console.print(
+            f"[red]acknowledged or sent, and not delivered:[/] {', '.join(missing['messages'][:10])}"
+        )
+    if delivery["unexpected"]:
+        console.print(f"[red]{delivery['unexpected']:,} copies of messages that were not sent[/]")
+    if delivery["validation"]:
+        said = ", ".join(f"{count:,} {status}" for status, count in delivery["validation"].items())
+        console.print(f"  by the template: {said}")
+    latency = delivery["latencyMs"]
+    if latency:
+        console.print(f"  from due to delivered: p50 {latency['p50']} ms, p99 {latency['p99']} ms")
 
 
 def _wait_for(target: Target) -> None:

@@ -122,3 +122,28 @@ second = subprocess.Popen(
 )
 (here / "pid").write_text(str(second.pid))
 """
+
+
+@pytest.mark.parametrize("qos", [0, 1])
+def test_every_message_that_devices_publish_reaches_an_application_once(
+    gateway: GatewayProcess, qos: int
+) -> None:
+    told = loadtest(
+        gateway, "telemetry", "-n", "5", "--plain", "--prefix", f"telemetry{qos}-", "--duration", "0.5",
+        "--message-rate", "100", "--qos", str(qos), "--model", "dtmi:com:example:Thermostat;1",
+    )  # fmt: skip
+    assert told["messages"]["published"] == 50
+    assert told["messages"]["acknowledged"] == (50 if qos else None)
+    assert (told["delivery"]["once"], told["delivery"]["copies"]) == (50, 50)
+    assert told["delivery"]["validation"] == {"valid": 50}
+
+
+def test_devices_that_churn_and_renew_their_tokens_are_all_in_at_the_end(gateway: GatewayProcess) -> None:
+    told = loadtest(
+        gateway, "soak", "-n", "6", "--prefix", "soak-", "--duration", "3", "--churn", "4", "--token-lifetime", "2",
+        "--message-rate", "20", "--path", "dps",
+    )  # fmt: skip
+    assert told["succeeded"]
+    assert told["sessionsAtEnd"] == 6
+    assert told["offered"] == told["admitted"] > 12
+    assert told["messages"]["published"] == told["messages"]["acknowledged"] == 60
