@@ -1,12 +1,13 @@
 """Files that commands read and write: bounded, and secrets private from the first byte."""
 
+import base64
 import os
 from pathlib import Path
 from typing import Final
 
 from gateway.errors import ConflictError, OperationError
 
-__all__ = ["read_key", "read_optional", "read_text", "write_new"]
+__all__ = ["read_key", "read_optional", "read_text", "read_tpm_public", "write_new"]
 
 _MAX_BYTES: Final = 4 * 1024 * 1024
 """What fits into one request to the running gateway."""
@@ -15,16 +16,9 @@ _MAX_BYTES: Final = 4 * 1024 * 1024
 def read_text(path: Path) -> str:
     """A text file's content. Raises `OperationError` with the file's name."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-        text = content.decode("utf-8")
-    except OSError as error:
-        raise OperationError(f"{path}: can't be read: {error.strerror}") from None
+        return _read(path).decode("utf-8")
     except UnicodeDecodeError:
         raise OperationError(f"{path}: not a text file (UTF-8)") from None
-    if len(content) > _MAX_BYTES:
-        raise OperationError(f"{path}: larger than {_MAX_BYTES} bytes")
-    return text
 
 
 def read_optional(path: Path | None) -> str | None:
@@ -35,6 +29,16 @@ def read_optional(path: Path | None) -> str | None:
 def read_key(path: Path | None) -> str | None:
     """Likewise for a key, without the line end that editors add."""
     return None if path is None else read_text(path).strip()
+
+
+def read_tpm_public(path: Path | None) -> str | None:
+    """The public area of a TPM's key, in base64: from a file that holds that, or the bytes as tpm2-tools write them."""
+    if path is None:
+        return None
+    content = _read(path)
+    # The size comes first, and no public area is as long as a printable first byte would make it.
+    is_binary = content[:1] < b" "
+    return base64.b64encode(content).decode() if is_binary else read_text(path).strip()
 
 
 def write_new(path: Path, content: bytes, *, mode: int) -> None:
@@ -52,3 +56,14 @@ def write_new(path: Path, content: bytes, *, mode: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)  # half a key is worse than none
         raise OperationError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise OperationError(f"{path}: can't be read: {error.strerror}") from None
+    if len(content) > _MAX_BYTES:
+        raise OperationError(f"{path}: larger than {_MAX_BYTES} bytes")
+    return content

@@ -14,14 +14,16 @@ from gateway.enrollment.models import (
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
+    TpmAttestation,
 )
 from gateway.identity import sas, x509
 from gateway.identity.evidence import CertificateEvidence
 from gateway.refusals import Reason, Refused
+from gateway.secrets import SymmetricKey
 
 __all__ = ["GroupBook", "Mechanism", "Verified", "decide"]
 
-Mechanism = Literal["symmetricKey", "x509"]
+Mechanism = Literal["symmetricKey", "x509", "tpm"]
 
 _DEFAULT_LEAF_CACHE: Final = 20_000
 
@@ -81,11 +83,16 @@ def decide(
     known_group: str | None,
     now: float,
     leeway_s: int,
+    tpm_challenge: tuple[SymmetricKey, ...] | None = None,
 ) -> Verified | Refused:
-    """Hold the evidence against the enrollments. `now` is unix seconds."""
+    """Hold the evidence against the enrollments. `now` is unix seconds.
+
+    `tpm_challenge`: the keys that a device with a TPM signs with on DPS, where it proves that it has that TPM. On the hub
+    it signs with its device key.
+    """
     if isinstance(evidence, sas.SasToken):
         if individual is not None:
-            return _individual_by_token(evidence, individual, now=now, leeway_s=leeway_s)
+            return _individual_by_token(evidence, individual, tpm_challenge, now=now, leeway_s=leeway_s)
         return _group_by_token(registration_id, evidence, groups, known_group, now=now, leeway_s=leeway_s)
     if individual is not None:
         return _individual_by_certificate(registration_id, evidence, individual, now=now)
@@ -93,19 +100,31 @@ def decide(
 
 
 def _individual_by_token(
-    token: sas.SasToken, individual: IndividualEnrollment, *, now: float, leeway_s: int
+    token: sas.SasToken,
+    individual: IndividualEnrollment,
+    tpm_challenge: tuple[SymmetricKey, ...] | None,
+    *,
+    now: float,
+    leeway_s: int,
 ) -> Verified | Refused:
-    if not isinstance(individual.attestation, SymmetricKeys):
+    attestation = individual.attestation
+    mechanism: Mechanism = "symmetricKey"
+    if isinstance(attestation, SymmetricKeys):
+        keys: tuple[SymmetricKey, ...] = attestation.both
+    elif isinstance(attestation, TpmAttestation):
+        mechanism = "tpm"
+        keys = (attestation.device_key,) if tpm_challenge is None else tpm_challenge
+    else:
         return Refused(
             Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a certificate, a token came"
         )
-    slot = sas.verify(token, individual.attestation.both, now=now, leeway_s=leeway_s)
+    slot = sas.verify(token, keys, now=now, leeway_s=leeway_s)
     if isinstance(slot, Refused):
         return slot
     if not individual.enabled:
         return Refused(Reason.ENROLLMENT_DISABLED, f"individual enrollment {individual.registration_id}")
     return Verified(
-        mechanism="symmetricKey", enrollment_group=None, key_slot=slot, auto_approve=True,
+        mechanism=mechanism, enrollment_group=None, key_slot=slot, auto_approve=True,
         expires_at=token.expiry + leeway_s,
     )  # fmt: skip
 

@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from cryptography import x509
 
+from gateway.identity.tpm import HMAC_KEY_BYTES, StorageKey
 from gateway.secrets import SymmetricKey
 
 __all__ = [
     "EnrollmentGroup",
+    "IndividualAttestation",
     "IndividualEnrollment",
     "SigningCertificate",
     "SigningCertificates",
     "SymmetricKeys",
     "ThumbprintPair",
+    "TpmAttestation",
     "is_group_id",
 ]
 
@@ -69,6 +72,29 @@ class ThumbprintPair:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TpmAttestation:
+    """One device's TPM, by its endorsement key; by its storage root key too, if the operator gave it.
+
+    `device_key` is what the TPM signs the hub's tokens with. It is made here, and handed out only wrapped for that TPM.
+    """
+
+    endorsement_key: StorageKey
+    storage_root_key: StorageKey | None = None
+    device_key: SymmetricKey = field(repr=False)
+
+    @classmethod
+    def new(cls, endorsement_key: StorageKey, storage_root_key: StorageKey | None) -> "TpmAttestation":
+        return cls(
+            endorsement_key=endorsement_key,
+            storage_root_key=storage_root_key,
+            device_key=SymmetricKey(secrets.token_bytes(HMAC_KEY_BYTES)),
+        )
+
+
+IndividualAttestation = SymmetricKeys | ThumbprintPair | TpmAttestation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EnrollmentGroup:
     """A credential that many devices share. `display_name` is for people. Times are unix seconds."""
 
@@ -106,7 +132,7 @@ class IndividualEnrollment:
     """A credential of one device; it wins over any group. An operator made it, so it needs no approval."""
 
     registration_id: str
-    attestation: SymmetricKeys | ThumbprintPair
+    attestation: IndividualAttestation
     enabled: bool = True
     created_at: float
     updated_at: float
@@ -114,7 +140,7 @@ class IndividualEnrollment:
 
     @classmethod
     def new(
-        cls, registration_id: str, attestation: SymmetricKeys | ThumbprintPair, *, now: float
+        cls, registration_id: str, attestation: IndividualAttestation, *, now: float
     ) -> "IndividualEnrollment":
         return cls(
             registration_id=registration_id, attestation=attestation, created_at=now, updated_at=now,

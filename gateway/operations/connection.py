@@ -14,7 +14,7 @@ from gateway.enrollment.models import EnrollmentGroup, SymmetricKeys
 from gateway.errors import OperationError
 from gateway.groups import Groups
 from gateway.identity.sas import derive_device_key
-from gateway.operations.attestation import keys_to_json
+from gateway.operations.attestation import keys_to_json, mechanism_of
 from gateway.operations.devices import check_device_id, sas_group
 from gateway.operations.verbs import DeviceId, GroupName
 from gateway.registry.registry import DeviceEntry, Registry
@@ -76,6 +76,8 @@ class ConnectionOperations:
             attestation = entry.individual.attestation
             own = attestation if isinstance(attestation, SymmetricKeys) else None
             enrolled: dict[str, Any] = {"enrollment": "individual"}
+            if own is None:
+                return enrolled | {"attestation": mechanism_of(attestation)}
         else:
             enrollment_group = self._group_of(entry, group)
             enrolled = {"enrollment": "group", "enrollmentGroup": enrollment_group.id}

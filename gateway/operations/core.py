@@ -177,6 +177,12 @@ VERBS: Final[Mapping[str, Verb]] = {
     "enrollment.create": Verb(
         "enrollments", EnrollmentOperations.create, _OPERATOR, of="device_id", writes=True
     ),
+    "enrollment.update": Verb(
+        "enrollments", EnrollmentOperations.update, _OPERATOR, of="device_id", writes=True
+    ),
+    "enrollment.regenerate_key": Verb(
+        "enrollments", EnrollmentOperations.regenerate_key, _OPERATOR, of="device_id", writes=True
+    ),
     "enrollment.enable": Verb(
         "enrollments", EnrollmentOperations.enable, _OPERATOR, of="device_id", writes=True
     ),

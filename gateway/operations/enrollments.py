@@ -1,24 +1,40 @@
 """Verbs on individual enrollments.
 
 An individual enrollment wins over every group, so disabling one refuses its device whatever group could let
-it in; deleting it leaves the device to the groups. Both close its session.
+it in; deleting it leaves the device to the groups. Both close its session, and so does whatever ends a
+credential: a regenerated key, a replaced certificate, another TPM.
 """
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from gateway.enrollment.models import IndividualEnrollment, SymmetricKeys, ThumbprintPair
+from gateway.enrollment.models import (
+    IndividualAttestation,
+    IndividualEnrollment,
+    SymmetricKeys,
+    ThumbprintPair,
+    TpmAttestation,
+)
 from gateway.errors import ConflictError, NotFoundError, OperationError
 from gateway.log import get_logger
-from gateway.operations.attestation import Attestation, Key, keys_from, keys_to_json, thumbprint_from
+from gateway.operations.attestation import (
+    GivenCredential,
+    IndividualMechanism,
+    Key,
+    keys_to_json,
+    mechanism_of,
+    takes_away,
+)
 from gateway.operations.devices import check_device_id
 from gateway.operations.documents import timestamp
 from gateway.operations.sessions import Sessions
 from gateway.operations.verbs import DeviceId, Limit, Pem
 from gateway.registry.registry import Registry
+from gateway.secrets import SymmetricKey
 from gateway.session import CloseReason
 from gateway.settings import ProvisioningSettings
 
@@ -28,6 +44,9 @@ log = get_logger()
 
 Thumbprint = Annotated[str, Field(min_length=40, max_length=100)]
 """SHA-1 or SHA-256 in hex, with or without colons."""
+TpmPublic = Annotated[str, Field(min_length=1, max_length=1400)]
+"""A TPM2B_PUBLIC in base64. It is public."""
+KeySlot = Literal["primary", "secondary"]
 
 
 class EnrollmentOperations:
@@ -68,42 +87,105 @@ class EnrollmentOperations:
         self,
         *,
         device_id: DeviceId,
-        attestation: Attestation,
+        attestation: IndividualMechanism,
         primary_key: Key | None = None,
         secondary_key: Key | None = None,
         primary_certificate: Pem | None = None,
         secondary_certificate: Pem | None = None,
         primary_thumbprint: Thumbprint | None = None,
         secondary_thumbprint: Thumbprint | None = None,
+        endorsement_key: TpmPublic | None = None,
+        storage_root_key: TpmPublic | None = None,
     ) -> dict[str, Any]:
-        """Enroll one device, by keys (generated if not given) or by its own certificate. It needs no approval."""
+        """Enroll one device, which then needs no approval.
+
+        By keys (generated if not given), by its own certificate, or by its TPM's endorsement key.
+        """
         check_device_id(device_id, extended=self._extended_ids)
         now = self._clock()
-        primary = thumbprint_from(primary_certificate, primary_thumbprint, device_id, "primary", now=now)
-        secondary = thumbprint_from(
-            secondary_certificate, secondary_thumbprint, device_id, "secondary", now=now
+        given = GivenCredential(
+            primary_key=primary_key,
+            secondary_key=secondary_key,
+            primary_certificate=primary_certificate,
+            secondary_certificate=secondary_certificate,
+            primary_thumbprint=primary_thumbprint,
+            secondary_thumbprint=secondary_thumbprint,
+            endorsement_key=endorsement_key,
+            storage_root_key=storage_root_key,
         )
-        mechanism: SymmetricKeys | ThumbprintPair
-        if attestation == "symmetricKey":
-            if primary is not None or secondary is not None:
-                raise OperationError("an enrollment with symmetric keys has no certificates")
-            mechanism = keys_from(primary_key, secondary_key)
-        else:
-            if primary_key is not None or secondary_key is not None:
-                raise OperationError("an X.509 enrollment has no symmetric keys")
-            if primary is None:
-                raise OperationError(
-                    "an X.509 enrollment needs the device's certificate",
-                    hint="name a PEM file with --certificate",
-                )
-            mechanism = ThumbprintPair(primary=primary, secondary=secondary)
-        enrollment = IndividualEnrollment.new(device_id, mechanism, now=now)
+        enrollment = IndividualEnrollment.new(
+            device_id, given.create(attestation, device_id, now=now), now=now
+        )
         async with self._changing:
             if await self._find(device_id) is not None:
                 raise ConflictError(f"{device_id} has an individual enrollment already")
             await self._registry.save_individual(enrollment)
         log.info("enrollment.changed", device_id=device_id, change="created", mechanism=attestation)
         return _to_json(enrollment)
+
+    async def update(
+        self,
+        *,
+        device_id: DeviceId,
+        attestation: IndividualMechanism | None = None,
+        primary_key: Key | None = None,
+        secondary_key: Key | None = None,
+        primary_certificate: Pem | None = None,
+        secondary_certificate: Pem | None = None,
+        primary_thumbprint: Thumbprint | None = None,
+        secondary_thumbprint: Thumbprint | None = None,
+        remove_secondary: bool = False,
+        endorsement_key: TpmPublic | None = None,
+        storage_root_key: TpmPublic | None = None,
+    ) -> dict[str, Any]:
+        """Change the credential. What is not given stays, unless `attestation` names another mechanism.
+
+        `remove_secondary` drops the second certificate. If a credential is not good any more after the change, the
+        device's session is closed.
+        """
+        given = GivenCredential(
+            primary_key=primary_key,
+            secondary_key=secondary_key,
+            primary_certificate=primary_certificate,
+            secondary_certificate=secondary_certificate,
+            primary_thumbprint=primary_thumbprint,
+            secondary_thumbprint=secondary_thumbprint,
+            endorsement_key=endorsement_key,
+            storage_root_key=storage_root_key,
+        )
+        now = self._clock()
+
+        def changed(old: IndividualAttestation) -> IndividualAttestation:
+            if attestation is not None and attestation != mechanism_of(old):
+                if remove_secondary:
+                    raise OperationError("remove_secondary does not go with another mechanism")
+                return given.create(attestation, device_id, now=now)
+            return given.change(old, device_id, remove_secondary=remove_secondary, now=now)
+
+        return await self._change(device_id, changed, "updated", now=now)
+
+    async def regenerate_key(self, *, device_id: DeviceId, key: KeySlot | None = None) -> dict[str, Any]:
+        """Replace the primary or the secondary key by a new one, and close the device's session.
+
+        A device with a TPM has one key: it gets the new one when it provisions itself again.
+        """
+
+        def regenerated(old: IndividualAttestation) -> IndividualAttestation:
+            match old:
+                case SymmetricKeys():
+                    if key is None:
+                        raise OperationError("key is missing", hint="say primary or secondary")
+                    return dataclasses.replace(old, **{key: SymmetricKey.generate()})
+                case TpmAttestation():
+                    if key is not None:
+                        raise OperationError("a device with a TPM has one key", hint="leave `key` out")
+                    return TpmAttestation.new(old.endorsement_key, old.storage_root_key)
+                case ThumbprintPair():
+                    raise OperationError(
+                        "an X.509 enrollment has no keys here", hint="give the device a new certificate"
+                    )
+
+        return await self._change(device_id, regenerated, "key_regenerated", now=self._clock())
 
     async def enable(self, *, device_id: DeviceId) -> dict[str, Any]:
         """Let the device in again."""
@@ -133,6 +215,31 @@ class EnrollmentOperations:
         log.info("enrollment.changed", device_id=device_id, change=change, closed_sessions=closed)
         return _to_json(enrollment) | {"closedSessions": closed}
 
+    async def _change(
+        self,
+        device_id: str,
+        change: Callable[[IndividualAttestation], IndividualAttestation],
+        verb: str,
+        *,
+        now: float,
+    ) -> dict[str, Any]:
+        """Put a changed credential in force; a session that may rest on what is gone is closed after that."""
+        async with self._changing:
+            old = await self._get(device_id)
+            attestation = change(old.attestation)
+            enrollment = old
+            if attestation != old.attestation:
+                enrollment = old.replace(now=now, attestation=attestation)
+                await self._registry.save_individual(enrollment)
+        closed = 0
+        if takes_away(old.attestation, attestation):
+            closed = self._sessions.close_device(device_id, CloseReason.ENROLLMENT_CHANGED)
+        log.info(
+            "enrollment.changed", device_id=device_id, change=verb, mechanism=mechanism_of(attestation),
+            closed_sessions=closed,
+        )  # fmt: skip
+        return _to_json(enrollment) | {"closedSessions": closed}
+
     async def _find(self, device_id: str) -> IndividualEnrollment | None:
         entry = self._registry.peek(device_id) or await self._registry.fetch(device_id)
         return entry.individual
@@ -150,12 +257,17 @@ def _to_json(enrollment: IndividualEnrollment) -> dict[str, Any]:
     """Without secrets."""
     document: dict[str, Any] = {
         "id": enrollment.registration_id,
-        "attestation": "symmetricKey" if isinstance(enrollment.attestation, SymmetricKeys) else "x509",
+        "attestation": mechanism_of(enrollment.attestation),
         "enabled": enrollment.enabled,
         "createdAt": timestamp(enrollment.created_at),
         "updatedAt": timestamp(enrollment.updated_at),
     }
-    if isinstance(enrollment.attestation, ThumbprintPair):
-        document["primaryThumbprint"] = enrollment.attestation.primary
-        document["secondaryThumbprint"] = enrollment.attestation.secondary
+    match enrollment.attestation:
+        case ThumbprintPair(primary=primary, secondary=secondary):
+            document["primaryThumbprint"], document["secondaryThumbprint"] = primary, secondary
+        case TpmAttestation(endorsement_key=endorsement_key, storage_root_key=storage_root_key):
+            document["endorsementKey"] = endorsement_key.base64
+            document["storageRootKey"] = storage_root_key.base64 if storage_root_key is not None else None
+        case SymmetricKeys():
+            pass
     return document

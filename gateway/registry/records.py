@@ -18,8 +18,10 @@ from gateway.enrollment.models import (
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
+    TpmAttestation,
 )
 from gateway.errors import StoreCorrupt
+from gateway.identity.tpm import StorageKey
 from gateway.registry.device import Device, Status
 from gateway.secrets import SymmetricKey
 
@@ -33,7 +35,7 @@ __all__ = [
     "tags_to_text",
 ]
 
-Attestation = SymmetricKeys | SigningCertificates | ThumbprintPair
+Attestation = SymmetricKeys | SigningCertificates | ThumbprintPair | TpmAttestation
 _Value = TypeVar("_Value")
 
 _DEVICE_FIELDS = tuple(Device.__dataclass_fields__)
@@ -101,8 +103,8 @@ def _device(values: dict[str, Any]) -> Device:
 def _group(values: dict[str, Any]) -> EnrollmentGroup:
     attestation = _load(values.pop("attestation"))
     values["display_name"] = values["display_name"] or values["id"]
-    if isinstance(attestation, ThumbprintPair):
-        raise TypeError("a group has no thumbprints")
+    if isinstance(attestation, ThumbprintPair | TpmAttestation):
+        raise TypeError("a group has neither thumbprints nor a TPM")
     return EnrollmentGroup(attestation=attestation, **values)
 
 
@@ -126,11 +128,29 @@ def _dump(attestation: Attestation) -> str:
             }
         case ThumbprintPair(primary=thumbprint, secondary=other):
             document = {"type": "thumbprints", "primary": thumbprint, "secondary": other}
+        case TpmAttestation(endorsement_key=endorsement, storage_root_key=storage_root, device_key=key):
+            document = {
+                "type": "tpm",
+                "endorsementKey": endorsement.base64,
+                "storageRootKey": storage_root.base64 if storage_root is not None else None,
+                "deviceKey": key.base64,
+            }
     return json.dumps(document)
+
+
+def _load_tpm(document: dict[str, Any]) -> TpmAttestation:
+    storage_root_key = document["storageRootKey"]
+    return TpmAttestation(
+        endorsement_key=StorageKey.from_base64(document["endorsementKey"]),
+        storage_root_key=StorageKey.from_base64(storage_root_key) if storage_root_key is not None else None,
+        device_key=SymmetricKey.from_base64(document["deviceKey"]),
+    )
 
 
 def _load(text: str) -> Attestation:
     document = json.loads(text)
+    if document["type"] == "tpm":
+        return _load_tpm(document)
     primary, secondary = document["primary"], document["secondary"]
     match document["type"]:
         case "symmetricKey":

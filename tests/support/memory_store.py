@@ -78,7 +78,8 @@ class MemoryStore:
         if not self.exclusive or len(ids) > at_most:
             return None
         return {
-            id_: DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_)) for id_ in ids
+            id_: DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_))
+            for id_ in ids
         }
 
     async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:

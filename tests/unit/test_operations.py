@@ -236,7 +236,7 @@ async def test_a_certificate_that_would_be_refused_can_not_be_enrolled(bench: Be
         ({"primary_thumbprint": "G" * 40}, "not a SHA-1 or SHA-256 thumbprint"),
         ({"primary_thumbprint": "A" * 41}, "not a SHA-1 or SHA-256 thumbprint"),
         ({}, "needs the device's certificate"),
-        ({"primary_thumbprint": "A" * 40, "primary_key": KEY}, "has no symmetric keys"),
+        ({"primary_thumbprint": "A" * 40, "primary_key": KEY}, "an X.509 enrollment has no primary_key"),
     ):
         with pytest.raises(OperationError, match=message):
             await bench.call("enrollment.create", device_id="a", attestation="x509", **arguments)
@@ -262,7 +262,15 @@ async def test_enrollments_are_listed_by_the_page(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["enrollment.show", "enrollment.enable", "enrollment.disable", "enrollment.delete"]
+    "verb",
+    [
+        "enrollment.show",
+        "enrollment.update",
+        "enrollment.regenerate_key",
+        "enrollment.enable",
+        "enrollment.disable",
+        "enrollment.delete",
+    ],
 )
 async def test_an_unknown_enrollment_is_not_found(bench: Bench, verb: str) -> None:
     with pytest.raises(NotFoundError, match="there is no individual enrollment of a"):

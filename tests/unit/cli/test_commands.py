@@ -12,6 +12,7 @@ from cryptography import x509
 
 from gateway import pki
 from tests.unit.cli.conftest import Cli
+from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
 
 THERMOSTAT = Path(__file__).parents[2] / "data" / "models" / "dtmi" / "com" / "example" / "thermostat-1.json"
 
@@ -331,3 +332,32 @@ def test_possession_of_a_ca_is_proved(cli: Cli, tmp_path: Path) -> None:
     assert (shown["verified"], shown["subject"]) == (True, "Factory")
     assert cli.text("group", "ca", "remove", "X", "primary") == "removed the primary CA of group X\n"
     assert cli.run("group", "ca", "show", "X", "primary").error == "the enrollment group X has no primary CA"
+
+
+@pytest.mark.parametrize("form", ["as tpm2-tools write it", "base64"])
+def test_a_tpm_is_enrolled_from_its_endorsement_keys_file(cli: Cli, tmp_path: Path, form: str) -> None:
+    file = tmp_path / "ek.pub"
+    text = base64.b64encode(ENDORSEMENT_KEY)
+    file.write_bytes(text + b"\n" if form == "base64" else ENDORSEMENT_KEY)
+    assert cli.text("enrollment", "create", "mill-7", "--endorsement-key", file) == "enrolled mill-7 (tpm)\n"
+    assert cli.json("enrollment", "show", "mill-7")["endorsementKey"] == text.decode()
+    assert (
+        cli.text("enrollment", "regenerate-key", "mill-7")
+        == "regenerated a key of the enrollment of mill-7\n"
+    )
+
+
+def test_an_enrollment_is_changed(cli: Cli, tmp_path: Path) -> None:
+    cli.text("enrollment", "create", "mill-7")
+    before = cli.json("enrollment", "show", "mill-7", "--keys")
+    cli.text("enrollment", "regenerate-key", "mill-7", "secondary")
+    after = cli.json("enrollment", "show", "mill-7", "--keys")
+    assert (before["primaryKey"] == after["primaryKey"], before["secondaryKey"] == after["secondaryKey"]) == (
+        True,
+        False,
+    )
+    changed = cli.json("enrollment", "update", "mill-7", "--thumbprint", "A1" * 20)
+    assert (changed["attestation"], changed["primaryThumbprint"]) == ("x509", "A1" * 20)
+    assert cli.text("enrollment", "update", "mill-7", "--secondary-thumbprint", "B2" * 20) == (
+        "updated the enrollment of mill-7\n"
+    )

@@ -10,18 +10,22 @@ from hypothesis import strategies as st
 from gateway.enrollment.decide import GroupBook, Verified, decide
 from gateway.enrollment.models import (
     EnrollmentGroup,
+    IndividualAttestation,
     IndividualEnrollment,
     SigningCertificate,
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
+    TpmAttestation,
 )
 from gateway.identity import sas
 from gateway.identity.evidence import CertificateEvidence
+from gateway.identity.tpm import StorageKey
 from gateway.identity.x509 import thumbprints
 from gateway.refusals import Reason, Refused
 from gateway.secrets import SymmetricKey
 from tests.unit.identity.certificates import DAY, NOW, Made, authority, make
+from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
 
 EXPIRY = NOW + 3600
 NOBODY_S_KEY = SymmetricKey(b"nobody's key 0123456789")
@@ -39,7 +43,7 @@ def group(name: str, attestation: SymmetricKeys | SigningCertificates, **facts: 
     return dataclasses.replace(made, **facts)
 
 
-def individual(attestation: SymmetricKeys | ThumbprintPair, *, enabled: bool = True) -> IndividualEnrollment:
+def individual(attestation: IndividualAttestation, *, enabled: bool = True) -> IndividualEnrollment:
     return dataclasses.replace(IndividualEnrollment.new("mill-1", attestation, now=NOW), enabled=enabled)
 
 
@@ -327,3 +331,40 @@ def test_only_a_proven_credential_of_an_enabled_enrollment_comes_in(
     else:
         comes_in = (token == "plant" and plant_enabled) or (token == "lab" and has_lab)
     assert isinstance(outcome, Verified) == comes_in
+
+
+# A TPM, by an individual enrollment
+
+
+TPM = TpmAttestation.new(StorageKey.parse(ENDORSEMENT_KEY), None)
+CHALLENGE = (SymmetricKey(b"the challenge of these minutes"), SymmetricKey(b"the challenge before it"))
+
+
+def test_a_device_with_a_tpm_signs_for_the_hub_with_its_device_key() -> None:
+    verified = ask(signed(TPM.device_key), PLANT_GROUP, individual=individual(TPM))
+    assert isinstance(verified, Verified)
+    assert (verified.mechanism, verified.enrollment_group, verified.auto_approve) == ("tpm", None, True)
+    assert reason(ask(signed(CHALLENGE[0]), individual=individual(TPM))) is Reason.TOKEN_SIGNATURE_INVALID
+
+
+@pytest.mark.parametrize("key", CHALLENGE)
+def test_for_provisioning_it_signs_with_the_key_of_a_challenge(key: SymmetricKey) -> None:
+    verified = ask(signed(key), individual=individual(TPM), tpm_challenge=CHALLENGE)
+    assert isinstance(verified, Verified)
+    assert verified.mechanism == "tpm"
+
+
+def test_for_provisioning_the_device_key_does_not_do() -> None:
+    refused = ask(signed(TPM.device_key), individual=individual(TPM), tpm_challenge=CHALLENGE)
+    assert reason(refused) is Reason.TOKEN_SIGNATURE_INVALID
+
+
+def test_a_certificate_is_no_tpm() -> None:
+    leaf = CertificateEvidence(leaf=make("mill-1").certificate)
+    assert reason(ask(leaf, individual=individual(TPM))) is Reason.ATTESTATION_MISMATCH
+
+
+def test_a_disabled_tpm_enrollment_is_told_only_to_that_tpm() -> None:
+    disabled = individual(TPM, enabled=False)
+    assert reason(ask(signed(TPM.device_key), individual=disabled)) is Reason.ENROLLMENT_DISABLED
+    assert reason(ask(signed(NOBODY_S_KEY), individual=disabled)) is Reason.TOKEN_SIGNATURE_INVALID

@@ -19,13 +19,16 @@ from sqlalchemy import Connection, create_engine
 from gateway import pki
 from gateway.enrollment.models import (
     EnrollmentGroup,
+    IndividualAttestation,
     IndividualEnrollment,
     SigningCertificate,
     SigningCertificates,
     SymmetricKeys,
     ThumbprintPair,
+    TpmAttestation,
 )
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
+from gateway.identity.tpm import StorageKey
 from gateway.registry import schema, sqlite
 from gateway.registry import store as store_module
 from gateway.registry.device import Device, Status, transition
@@ -42,6 +45,7 @@ from gateway.registry.store import (
     TwinRecord,
 )
 from gateway.secrets import SymmetricKey
+from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY, STORAGE_ROOT_KEY
 
 KEYS = SymmetricKeys(primary=SymmetricKey.generate(), secondary=SymmetricKey.generate())
 
@@ -126,10 +130,16 @@ async def test_a_changed_device_takes_the_place_of_the_old_one(store: SqlStore) 
 
 @pytest.mark.parametrize(
     "attestation",
-    [KEYS, ThumbprintPair(primary="AB" * 32), ThumbprintPair(primary="A1" * 20, secondary="B2" * 32)],
+    [
+        KEYS,
+        ThumbprintPair(primary="AB" * 32),
+        ThumbprintPair(primary="A1" * 20, secondary="B2" * 32),
+        TpmAttestation.new(StorageKey.parse(ENDORSEMENT_KEY), None),
+        TpmAttestation.new(StorageKey.parse(ENDORSEMENT_KEY), StorageKey.parse(STORAGE_ROOT_KEY)),
+    ],
 )
 async def test_an_individual_enrollment_reads_as_it_was_written(
-    store: SqlStore, attestation: SymmetricKeys | ThumbprintPair
+    store: SqlStore, attestation: IndividualAttestation
 ) -> None:
     enrollment = IndividualEnrollment.new("a", attestation, now=1.5)
     await store.save_individual(enrollment)

@@ -1,0 +1,25 @@
+"""The commands of the page about individual enrollments do what it says."""
+
+from pathlib import Path
+
+from tests.e2e.test_operator_docs import blocks, set_up
+from tests.e2e.test_readme import sh
+from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
+
+
+def test_the_commands_of_the_page_about_enrollments(tmp_path: Path) -> None:
+    known = set_up(tmp_path)
+    (tmp_path / "ek.pub").write_bytes(ENDORSEMENT_KEY)
+    printed = {name: sh(known + script, tmp_path) for name, script in blocks("enrollments.md").items()}
+    assert set(printed) == {"keys", "x509", "tpm", "change"}
+    assert "primaryKey" in printed["keys"]
+    assert printed["x509"].splitlines()[-3:] == [
+        "enrolled mill-2 (x509)",
+        "updated the enrollment of mill-2",
+        "updated the enrollment of mill-2",
+    ]
+    assert "enrolled mill-3 (tpm)" in printed["tpm"]
+    first, *_, last = printed["change"].splitlines()
+    assert first == "updated the enrollment of mill-1"
+    assert "mill-1 tpm" in " ".join(printed["change"].split())
+    assert last == "deleted the enrollment of mill-1"
