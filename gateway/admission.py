@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from gateway.attempts import Judgement, Presented
 from gateway.catalog import TemplateCatalog
 from gateway.dps.grammar import DpsLogin
 from gateway.dps.grammar import parse_username as parse_dps_username
@@ -153,6 +154,41 @@ class Admission:
             admitted.device_id, admitted.verified, entry.device, model_id, Dialect.DPS, now=now
         )
 
+    def knows(self, device_id: str) -> bool:
+        """Whether a device of that id is in memory. At an early refusal the store may not have been asked."""
+        entry = self._registry.peek(device_id)
+        return entry is not None and (entry.device is not None or entry.individual is not None)
+
+    async def judge(self, presented: Presented, *, now: float) -> Judgement:
+        """What `presented` would come to now, register request included. It changes nothing. Raises `StoreError`."""
+        login = self._login(
+            ConnectRequest(presented.client_id, presented.username, None, presented.certificate)
+        )
+        device_id = presented.client_id
+        entry = self._registry.peek(device_id) or await self._registry.fetch(device_id)
+        if isinstance(login, Refused):
+            return Judgement(login, None, device_id, entry.device, entry.individual)
+        dialect = Dialect.DPS if isinstance(login, DpsLogin) else Dialect.HUB
+        outcome = self._judge(presented, login, entry, now=now)
+        if isinstance(outcome, Verified):
+            if entry.device is not None:
+                outcome = _standing(entry.device) or outcome
+            elif not outcome.auto_approve:
+                outcome = Refused(Reason.APPROVAL_PENDING, "it would be registered, and wait")
+        return Judgement(outcome, dialect, device_id, entry.device, entry.individual)
+
+    def _judge(
+        self, presented: Presented, login: Login, entry: DeviceEntry, *, now: float
+    ) -> Verified | Refused:
+        token = presented.token
+        if token is None and presented.certificate is None:
+            return Refused(Reason.CREDENTIAL_MISSING)
+        if isinstance(token, SasToken):
+            token = self._of_login(token, login)
+        if isinstance(token, Refused):
+            return token
+        return self._verify(presented.client_id, token, presented.certificate, entry, now=now)
+
     # Who is it?
 
     def _login(self, request: ConnectRequest) -> Login | Refused:
@@ -190,8 +226,10 @@ class Admission:
         except UnicodeDecodeError:
             return Refused(Reason.TOKEN_MALFORMED, "the password is not ASCII")
         token = SasToken.parse(text)
-        if isinstance(token, Refused):
-            return token
+        return token if isinstance(token, Refused) else self._of_login(token, login)
+
+    def _of_login(self, token: SasToken, login: Login) -> SasToken | Refused:
+        """The token, found to name the device of the login."""
         if isinstance(login, DpsLogin):
             if token.key_name not in _DPS_KEY_NAMES:
                 return Refused(Reason.TOKEN_KEY_NAME_UNKNOWN, "skn is not `registration`")

@@ -10,6 +10,7 @@ the one `TaskGroup` of `Gateway._run`.
 import asyncio
 import contextlib
 import errno
+import functools
 import gc
 import signal
 import time
@@ -23,6 +24,7 @@ from gateway import log as logging_setup
 from gateway import mqtt
 from gateway.admission import Admission, Admitted
 from gateway.api.control import ControlServer
+from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.dps.session import DpsSession
@@ -39,6 +41,7 @@ from gateway.log import get_logger
 from gateway.open_files import allow_open_files
 from gateway.operations import NullSessions, Operations
 from gateway.operations import Sessions as OperatorSessions
+from gateway.refusals import Refused
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore, Store
 from gateway.registry.twins import Twins
@@ -71,6 +74,7 @@ class Core:
     groups: Groups
     catalog: TemplateCatalog
     tokens: Tokens
+    admission: Admission
     operations: Operations
     observations: Observations
 
@@ -80,6 +84,7 @@ async def open_core(
     settings: Settings,
     *,
     sessions: OperatorSessions | None = None,
+    attempts: Attempts | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
     """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
@@ -98,6 +103,7 @@ async def open_core(
         await tokens.load()
         await registry.start()
         try:
+            admission = Admission(settings=settings, registry=registry, groups=groups, catalog=catalog)
             operations = Operations(
                 registry=registry,
                 groups=groups,
@@ -106,6 +112,8 @@ async def open_core(
                 audit=AuditLog(store.operators, settings.audit, clock=clock),
                 twins=twins,
                 observations=observations,
+                judge=admission,
+                attempts=attempts,
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -118,6 +126,7 @@ async def open_core(
                 groups=groups,
                 catalog=catalog,
                 tokens=tokens,
+                admission=admission,
                 operations=operations,
                 observations=observations,
             )
@@ -146,6 +155,11 @@ class Gateway:
         self._main: asyncio.Task[None] | None = None
         self.core: Core | None = None
         self.sessions = SessionTable(max_offline=settings.devices.max_offline_sessions)
+        self.attempts = Attempts(
+            max_devices=settings.attempts.max_devices,
+            max_per_device=settings.attempts.max_per_device,
+            max_accepted=settings.attempts.max_accepted,
+        )
         self.tls_port: int | None = None
         self.plain_port: int | None = None
 
@@ -164,7 +178,9 @@ class Gateway:
     async def _run(self, ready: "asyncio.Future[None]") -> None:
         try:
             with StateLock(self._settings.lock_file):
-                async with open_core(self._settings, sessions=self.sessions, clock=self._clock) as core:
+                async with open_core(
+                    self._settings, sessions=self.sessions, attempts=self.attempts, clock=self._clock
+                ) as core:
                     self.core = core
                     await self._serve(core, ready)
         except* Exception as group:  # noqa: BLE001 - a fault is said in one line, and everything ends in order
@@ -226,9 +242,10 @@ class Gateway:
                 return DpsSession(
                     connection,
                     admitted,
-                    admission=admission,
+                    admission=core.admission,
                     hub_host=settings.hosts[0],
                     approval_retry_after_s=settings.provisioning.approval_retry_after_s,
+                    on_refused=functools.partial(self._registration_refused, connection),
                     clock=self._clock,
                 )
             will = connect.will
@@ -243,12 +260,10 @@ class Gateway:
                 clock=self._clock,
             )
 
-        admission = Admission(
-            settings=settings, registry=core.registry, groups=core.groups, catalog=core.catalog
-        )
         return Edge(
             settings=settings.devices,
-            admission=admission,
+            admission=core.admission,
+            attempts=self.attempts,
             sessions=self.sessions,
             deadlines=Deadlines(now=time.monotonic()),
             make_session=make_session,
@@ -256,6 +271,12 @@ class Gateway:
             clock=self._clock,
             connections=set(),
         )
+
+    def _registration_refused(self, connection: Connection, refused: Refused) -> None:
+        self.attempts.refused(
+            connection.device_id, refused, known=True, at=self._clock(), peer=connection.peer, tls=connection.tls,
+            presented=None, registering=True,
+        )  # fmt: skip
 
     async def _tick(
         self, edge: Edge, router: TelemetryRouter, listeners: "list[DeviceListener]", poller: Poller | None

@@ -22,6 +22,7 @@ from gateway.mqtt.topics import validate_topic_filter
 __all__ = [
     "PLUGIN_PATH",
     "ApplicationSettings",
+    "AttemptSettings",
     "AuditSettings",
     "BindAddress",
     "DeviceSettings",
@@ -215,6 +216,16 @@ class ApplicationSettings(_Section):
         return value
 
 
+class AttemptSettings(_Section):
+    """What is remembered, in memory, of how devices tried to connect: for `gateway why`."""
+
+    max_devices: int = Field(default=10_000, ge=10)
+    """Devices whose refusals are remembered; a tenth as many ids that nobody knows. 2 to 10 KB each."""
+    max_per_device: int = Field(default=8, ge=2, le=100)
+    max_accepted: int = Field(default=20_000, ge=100)
+    """The last accepted CONNECTs, of all devices together; about 0.3 KB each."""
+
+
 class AuditSettings(_Section):
     """How much of what operators did is remembered."""
 
@@ -245,6 +256,7 @@ class Settings(_Section):
     registry: RegistrySettings = RegistrySettings()
     applications: tuple[ApplicationSettings, ...] = ()
     audit: AuditSettings = AuditSettings()
+    attempts: AttemptSettings = AttemptSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("hosts")

@@ -8,7 +8,7 @@ import typer
 from gateway.cli import device_files
 from gateway.cli.channel import call, call_all
 from gateway.cli.many import PAST, Chosen, change_many
-from gateway.cli.options import CONFIG, Config, Json
+from gateway.cli.options import CONFIG, Config, DeviceId, Json
 from gateway.cli.output import print_fields, print_json, print_table
 from gateway.cli.selection import (
     GroupFilter,
@@ -24,7 +24,6 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Devices: what is registered, and what an operator decides about it.")
 
-DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
 DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Devices by their ids.")]
 ListFile = Annotated[
     Path | None, typer.Option("--file", help="Devices by a list: one id a line; - is standard input.")

@@ -1,7 +1,9 @@
 """Files that commands read and write: bounded, and secrets private from the first byte."""
 
 import base64
+import contextlib
 import os
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -9,12 +11,13 @@ from gateway.errors import ConflictError, OperationError
 
 __all__ = ["read_key", "read_optional", "read_text", "read_tpm_public", "write_new"]
 
+STDIN: Final = Path("-")
 _MAX_BYTES: Final = 4 * 1024 * 1024
 """What fits into one request to the running gateway."""
 
 
 def read_text(path: Path) -> str:
-    """A text file's content. Raises `OperationError` with the file's name."""
+    """A text file's content; `-` is standard input. Raises `OperationError` with the file's name."""
     try:
         return _read(path).decode("utf-8")
     except UnicodeDecodeError:
@@ -60,7 +63,7 @@ def write_new(path: Path, content: bytes, *, mode: int) -> None:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with contextlib.nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise OperationError(f"{path}: can't be read: {error.strerror}") from None

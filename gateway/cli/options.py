@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-__all__ = ["CONFIG", "Config", "Json", "RootConfig"]
+__all__ = ["CONFIG", "Config", "DeviceId", "Json", "RootConfig"]
 
 CONFIG: Final = Path("gateway.yaml")
 """The configuration file if none is named."""
@@ -28,4 +28,5 @@ def _resolve(ctx: typer.Context, value: Path) -> Path:
 
 RootConfig = Annotated[Path | None, typer.Option("-c", "--config", callback=_remember, help=_HELP)]
 Config = Annotated[Path, typer.Option("-c", "--config", envvar=_VARIABLE, callback=_resolve, help=_HELP)]
+DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]

@@ -6,12 +6,15 @@ Results go to stdout, errors to stderr, so that `gateway … --json | jq` and `$
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.api.error_form import error_to_json
 from gateway.errors import GatewayError
 
-__all__ = ["print_error", "print_fields", "print_json", "print_table"]
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+__all__ = ["print_error", "print_fields", "print_json", "print_page", "print_table", "printable"]
 
 _PIPE_WIDTH: Final = 1000
 """Columns are never cut for a program that reads them."""
@@ -25,7 +28,6 @@ def print_json(document: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Rows under their headings; `empty` is said (on stderr) if there are none."""
     from rich import box  # noqa: PLC0415 - rich takes as long to import as a command to run
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -35,14 +37,34 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
     if not table.row_count:
         print(empty, file=sys.stderr)
         return
+    print_page(table)
+
+
+def print_page(page: "RenderableType") -> None:
+    """In the terminal's width and colours; for a program in plain lines, never cut."""
+    from rich.console import Console  # noqa: PLC0415
+
     if sys.stdout.isatty():
-        Console(highlight=False).print(table)
+        Console(highlight=False).print(page)
         return
     console = Console(width=_PIPE_WIDTH, highlight=False)
     with console.capture() as captured:
-        console.print(table)
+        console.print(page)
     for line in captured.get().splitlines():
         print(line.rstrip())
+
+
+def printable(document: Any) -> Any:
+    """The document without what would steer a terminal: a stranger chooses a user name, or a certificate's subject."""
+    match document:
+        case str() if not document.isprintable():
+            return "".join(each if each.isprintable() else repr(each)[1:-1] for each in document)
+        case list():
+            return [printable(each) for each in document]
+        case dict():
+            return {name: printable(each) for name, each in document.items()}
+        case _:
+            return document
 
 
 def print_fields(fields: dict[str, object]) -> None:

@@ -12,6 +12,7 @@ from gateway.cli.audit import audit
 from gateway.cli.channel import call, call_running
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
 from gateway.cli.output import print_error, print_fields, print_json
+from gateway.cli.why import why
 from gateway.errors import GatewayError, OperationError
 
 __all__ = ["app", "run"]
@@ -111,6 +112,7 @@ def status(config: Config = CONFIG, as_json: Json = False) -> None:
     print_fields(document | {f"devices {name}": count for name, count in counts.items()})
 
 
+app.command("why")(why)
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
 app.command("audit")(audit)

@@ -35,7 +35,7 @@ class DpsSession:
     """One device's talk with the provisioning service. Implements `gateway.session.Session`."""
 
     __slots__ = ("_admission", "_admitted", "_approval_retry_after_s", "_clock", "_granted_qos", "_hub_host", "_link",
-                 "_pending")  # fmt: skip
+                 "_on_refused", "_pending")  # fmt: skip
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class DpsSession:
         admission: Admission,
         hub_host: str,
         approval_retry_after_s: int,
+        on_refused: Callable[[Refused], None],
         clock: Callable[[], float],
     ) -> None:
         self._link = link
@@ -52,6 +53,7 @@ class DpsSession:
         self._admission = admission
         self._hub_host = hub_host
         self._approval_retry_after_s = approval_retry_after_s
+        self._on_refused = on_refused
         self._clock = clock
         self._granted_qos: int | None = None
         self._pending = 0
@@ -126,6 +128,8 @@ class DpsSession:
         outcome.add_done_callback(decided)
 
     def _answer(self, request_id: str, operation_id: str, outcome: Device | Refused) -> None:
+        if isinstance(outcome, Refused):
+            self._on_refused(outcome)
         match outcome:
             case Device():
                 log.info(

@@ -14,6 +14,7 @@ from typing import Final, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
+from gateway.attempts import Attempts, Presented, read_password
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import Channel
@@ -38,6 +39,10 @@ _ORDINARY: Final = frozenset(
     }
 )  # fmt: skip
 """Ends that a healthy fleet sees every day."""
+_FOR_WHY: Final = frozenset(CloseReason) - {
+    CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
+}  # fmt: skip
+"""Ends that an operator wants to know of who asks why a device is not connected."""
 _LINGER_S: Final = 5.0
 """How long a closed connection may take to send what it holds."""
 
@@ -66,6 +71,7 @@ class Edge:
 
     settings: DeviceSettings
     admission: Admission
+    attempts: Attempts
     sessions: SessionTable
     deadlines: Deadlines
     make_session: SessionFactory
@@ -113,6 +119,11 @@ class Connection(asyncio.Protocol):
         self.device_id: str
         self.enrollment_group: str | None
         self.key_slot: KeySlot
+
+    @property
+    def tls(self) -> str | None:
+        """The TLS version, None on the plain listener."""
+        return self._tls
 
     # asyncio, or the TLS channel, calls these
 
@@ -321,6 +332,19 @@ class Connection(asyncio.Protocol):
         )  # fmt: skip
         self._write(self._mqtt.refuse(answer.connack))
         self._end(CloseReason.REFUSED)
+        self._remember(refused)
+
+    def _remember(self, refused: Refused) -> None:
+        """For `gateway why`."""
+        edge, connect = self._edge, self._connect
+        if connect is not None and connect.client_id:
+            edge.attempts.refused(
+                connect.client_id, refused, known=edge.admission.knows(connect.client_id), at=edge.clock(), peer=self.peer,
+                tls=self._tls, presented=Presented(
+                    connect.client_id, connect.username, read_password(connect.password), self._certificate
+                ),
+            )  # fmt: skip
+        self._connect = None
 
     def _accept(self, admitted: Admitted) -> None:
         edge, connect = self._edge, self._connect
@@ -348,6 +372,9 @@ class Connection(asyncio.Protocol):
             template=admitted.device.template_id if admitted.device else None, tls=self._tls, peer=self.peer,
             connection_id=self.connection_id,
         )  # fmt: skip
+        edge.attempts.accepted(
+            (admitted.device_id, edge.clock(), self.peer, self._tls, admitted.dialect, admitted.verified)
+        )
 
     def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
         edge = self._edge
@@ -406,6 +433,8 @@ class Connection(asyncio.Protocol):
         session.ended(reason)
         if session.subscriptions and not self._clean_session:
             edge.sessions.keep_subscriptions(self.device_id, session.subscriptions)
+        if reason in _FOR_WHY:
+            edge.attempts.ended(self.device_id, reason, detail, at=edge.clock(), peer=self.peer)
         log.log(
             logging.INFO if reason in _ORDINARY else logging.WARNING,
             "session.closed", device_id=self.device_id, dialect=self.dialect, reason=reason, detail=detail,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway import __version__
+from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.errors import NotFoundError, OperationError, StoreError, TemplateError
@@ -21,6 +22,7 @@ from gateway.operations.sessions import NullSessions, Sessions
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.tokens import TokenOperations
 from gateway.operations.verbs import Verb
+from gateway.operations.why import Judge, WhyOperations
 from gateway.registry.device import Status
 from gateway.registry.registry import Registry
 from gateway.registry.twins import Twins
@@ -45,6 +47,8 @@ class Operations:
         audit: AuditLog,
         twins: Twins,
         observations: Observations,
+        judge: Judge,
+        attempts: Attempts | None = None,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -77,6 +81,9 @@ class Operations:
         )
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
+        self.why = WhyOperations(
+            judge=judge, attempts=attempts, groups=groups, sessions=sessions, settings=settings, clock=clock
+        )
 
     async def status(self) -> dict[str, Any]:
         """What the gateway holds, counted."""
@@ -208,6 +215,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "device.connection": Verb(
         "connection", ConnectionOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
     ),
+    "device.why": Verb("why", WhyOperations.explain, _VIEWER, of="device_id"),
     "device.compute_key": Verb("devices", DeviceOperations.compute_key, _OPERATOR, of="device_id"),
     "template.list": Verb("templates", TemplateOperations.list, _VIEWER),
     "template.show": Verb("templates", TemplateOperations.show, _VIEWER, of="template_id"),

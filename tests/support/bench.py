@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.admission import Admission
+from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.groups import Groups
@@ -77,6 +79,7 @@ class Bench:
     store: SqlStore
     twins: Twins
     observations: Observations
+    attempts: Attempts
     by: Actor = ROOT
 
     async def call(self, verb: str, /, **arguments: Any) -> Any:
@@ -125,6 +128,7 @@ async def open_bench(
     twins = Twins(store, registry.registrar, settings.twin)
     observations = Observations(settings.telemetry.max_observed_devices)
     sessions = FakeSessions()
+    attempts = Attempts(max_devices=100, max_per_device=4, max_accepted=100)
     await groups.load()
     await catalog.load()
     await tokens.load()
@@ -137,12 +141,14 @@ async def open_bench(
         audit=AuditLog(store.operators, settings.audit, clock=clock),
         twins=twins,
         observations=observations,
+        judge=Admission(settings=settings, registry=registry, groups=groups, catalog=catalog),
+        attempts=attempts,
         sessions=sessions,
         settings=settings,
         clock=clock,
     )
     try:
-        yield Bench(operations, registry, groups, tokens, sessions, store, twins, observations)
+        yield Bench(operations, registry, groups, tokens, sessions, store, twins, observations, attempts)
     finally:
         await registry.stop()
         await store.close()

@@ -24,6 +24,7 @@ class StubAdmission:
     def __init__(self, provision: Provision) -> None:
         self._provision = provision
         self.models: list[str | None] = []
+        self.refused: list[Refused] = []
 
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
         self.models.append(model_id)
@@ -39,7 +40,8 @@ def session(provision: Provision = assigned) -> tuple[DpsSession, RecordingLink,
     verified = Verified(mechanism="symmetricKey", enrollment_group="G", key_slot="primary", auto_approve=True)
     admitted = Admitted(dialect=Dialect.DPS, device_id="t-1", verified=verified, device=None, expires_at=None)
     made = DpsSession(
-        link, admitted, admission=admission, hub_host="gw.example", approval_retry_after_s=7, clock=lambda: 1893456000.0,
+        link, admitted, admission=admission, hub_host="gw.example", approval_retry_after_s=7,
+        on_refused=admission.refused.append, clock=lambda: 1893456000.0,
     )  # fmt: skip
     assert made.grant("$dps/registrations/res/#", 1) == 1
     return made, link, admission

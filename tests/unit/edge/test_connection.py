@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from gateway import mqtt
 from gateway.admission import Admitted, ConnectRequest
+from gateway.attempts import Attempts
 from gateway.edge.connection import Connection, Edge
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
@@ -101,9 +102,11 @@ class Bench:
     def __init__(self, decide: Callable[[], Any] = admitted, **settings: Any) -> None:
         self.now = 1000.0
         self.session, self.channel = StubSession(), Channel()
+        self.attempts = Attempts(max_devices=10, max_per_device=4, max_accepted=10)
         self.edge = Edge(
             settings=DeviceSettings.model_validate({"certificate_file": "c", "key_file": "k", **settings}),
             admission=StubAdmission(decide),
+            attempts=self.attempts,
             sessions=SessionTable(max_offline=10),
             deadlines=Deadlines(now=self.now),
             make_session=lambda *_: self.session,
