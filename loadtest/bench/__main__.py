@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -61,13 +62,15 @@ def bench(  # noqa: PLR0917 - options, which typer passes by keyword
     cores = choose_cores()
     place = _place(directory, console)
     machine = describe(place, cores)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: no server is left behind
     try:
         with Arena(place, cores) as arena, console.status("") as status:
             results = run_rounds(table, 0 if smoke else rounds, arena, status.update)
     except KeyboardInterrupt:
+        cores.end_all()
         shutil.rmtree(place)
         raise
-    # After an error it stays, with the servers' logs.
+    # After an error the directory stays, with the servers' logs.
     shutil.rmtree(place)
     report = Report(machine=machine, command=_command(rounds, only), rows=table, results=results)
     if smoke:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import yaml
 
 from gateway.errors import StartError
-from loadtest.bench.cores import running_on
+from loadtest.bench.cores import Core
 
 __all__ = [
     "PASSWORD",
@@ -40,6 +40,7 @@ USERNAME, PASSWORD = "device", "correct horse battery staple"
 _READY_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
+_FOR_PEOPLE: Final = "format: console"
 _OPENSSL_CONFIG: Final = """\
 openssl_conf = configuration
 [configuration]
@@ -123,7 +124,7 @@ def make_setup(directory: Path, *models: Path) -> Setup:
     arguments = ("--port", str(tls), "--app-port", str(application), "--plain-port", str(plain), "--json")
     document = json.loads(_gateway("init", str(directory), *arguments))
     config = Path(document["config"])
-    config.write_text(config.read_text(encoding="utf-8").replace("format: console", "format: json"), "utf-8")
+    _log_as_json(config)
     for model in models:
         _gateway("template", "import", str(model), "-c", str(config))
     group = json.loads(_gateway("group", "show", "SAS-IoT-Devices", "--keys", "--json", "-c", str(config)))
@@ -133,7 +134,17 @@ def make_setup(directory: Path, *models: Path) -> Setup:
     return setup
 
 
-def start_gateway(setup: Setup, core: int) -> Server:
+def _log_as_json(config: Path) -> None:
+    """As a gateway in production does; `gateway init` writes the format for people."""
+    text = config.read_text(encoding="utf-8")
+    if text.count(_FOR_PEOPLE) != 1:
+        raise StartError(
+            f"{config}: where is `{_FOR_PEOPLE}`?", hint="loadtest.bench expects it of gateway init"
+        )
+    config.write_text(text.replace(_FOR_PEOPLE, "format: json"), encoding="utf-8")
+
+
+def start_gateway(setup: Setup, core: Core) -> Server:
     """`gateway serve`."""
     document = setup.document
     return _start(
@@ -159,7 +170,7 @@ def start_mosquitto(
     name: str,
     directory: Path,
     setup: Setup,
-    core: int,
+    core: Core,
     *,
     password: bool = False,
     certificates: bool = False,
@@ -212,7 +223,7 @@ def _password_file(directory: Path) -> Path:
     return path
 
 
-def start_amqtt(directory: Path, setup: Setup, core: int) -> Server:
+def start_amqtt(directory: Path, setup: Setup, core: Core) -> Server:
     """Stock amqtt, by its own command and with the plugins of its default configuration: anonymous, no uvloop."""
     directory.mkdir(parents=True)
     (plain,) = _free_ports(1)
@@ -243,14 +254,14 @@ def _start(
     command: Sequence[str],
     *,
     log: Path,
-    core: int,
+    core: Core,
     setup: Setup,
     plain: Address | None,
     tls: Address | None,
 ) -> Server:
     """Return once it answers on all its ports. Raises `StartError` with the end of its log if it does not."""
-    with log.open("wb") as output, running_on(core):
-        process = subprocess.Popen(
+    with log.open("wb") as output:
+        process = core.start(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
         )
     server = Server(

@@ -35,7 +35,7 @@ from gateway.mqtt import (
 )
 from gateway.secrets import SymmetricKey
 from gateway.simulate.wire import telemetry_topic
-from loadtest.bench.cores import running_on
+from loadtest.bench.cores import Core
 from loadtest.bench.servers import HOST, Server
 from loadtest.bench.usage import Cost, settle
 from loadtest.devices import Population, SasKeys
@@ -72,20 +72,19 @@ class _Order:
     window: int
 
 
-def run_exchange(exchange: Exchange, server: Server, core: int) -> tuple[Cost, float]:
+def run_exchange(exchange: Exchange, server: Server, core: Core) -> tuple[Cost, float]:
     """The server's CPU time per message, and messages a second.
 
     Raises `OperationError` unless every message came out exactly once, and validated if it is the gateway.
     """
     order = json.dumps(asdict(_order(exchange, server)))
-    with running_on(core):
-        client = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    client = core.start(
+        [sys.executable, "-m", __spec__.name],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert client.stdin is not None
     assert client.stdout is not None
     try:

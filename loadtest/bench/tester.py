@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, assert_never
 
 from gateway.errors import OperationError
-from loadtest.bench.cores import running_on
+from loadtest.bench.cores import Core
 from loadtest.bench.servers import HOST, USERNAME, Server, Setup
 from loadtest.bench.usage import open_sockets, settle
 
@@ -42,21 +42,22 @@ class Storm:
     """Offer what OpenSSL 3.5 and newer offer, X25519MLKEM768 first; else only what all servers here know."""
 
 
-def run_storm(storm: Storm, server: Server, core: int) -> dict[str, Any]:
+def run_storm(storm: Storm, server: Server, core: Core) -> dict[str, Any]:
     """Returns the tester's JSON. Raises `OperationError` if not every device was admitted, or one was lost."""
-    with running_on(core):
-        done = subprocess.run(
-            _command(storm, server),
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_environment(storm, server),
-        )
+    tester = core.start(
+        _command(storm, server),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(storm, server),
+        start_new_session=True,
+    )
+    said, complaint = tester.communicate()
     try:
-        result: dict[str, Any] = json.loads(done.stdout)
+        result: dict[str, Any] = json.loads(said)
     except ValueError:
-        raise OperationError(f"the tester failed: {(done.stderr or done.stdout).strip()}") from None
-    if done.returncode != 0 or result["admitted"] != storm.count:
+        raise OperationError(f"the tester failed: {(complaint or said).strip()}") from None
+    if tester.returncode != 0 or result["admitted"] != storm.count:
         outcome = {
             key: result[key] for key in ("offered", "admitted", "refused", "timedOut", "failed", "lost")
         }
@@ -68,19 +69,18 @@ def run_storm(storm: Storm, server: Server, core: int) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def holding(storm: Storm, server: Server, core: int) -> Iterator[None]:
+def holding(storm: Storm, server: Server, core: Core) -> Iterator[None]:
     """All devices of the storm stay connected meanwhile. Raises `OperationError` if they don't get in."""
     settle(server.pid)  # or it has not yet closed what came before
     wanted = open_sockets(server.pid) + storm.count
-    with running_on(core):
-        tester = subprocess.Popen(
-            [*_command(storm, server), "--hold", str(_HOLD_S)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env=_environment(storm, server),
-            start_new_session=True,
-        )
+    tester = core.start(
+        [*_command(storm, server), "--hold", str(_HOLD_S)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=_environment(storm, server),
+        start_new_session=True,
+    )
     try:
         _wait_until_held(wanted, tester, server)
         yield

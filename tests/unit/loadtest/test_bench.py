@@ -1,22 +1,29 @@
 """The bench's arithmetic, its readings of the kernel, and what it writes down."""
 
+import asyncio
+import base64
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from gateway.errors import OperationError
 from loadtest.bench import servers
 from loadtest.bench.arena import Arena
-from loadtest.bench.cores import Cores, choose_cores, running_on
+from loadtest.bench.cores import Core, Cores, choose_cores
 from loadtest.bench.machine import Machine, file_system
 from loadtest.bench.plan import FULL, SMOKE, Connects, rows
 from loadtest.bench.report import BEGIN, END, Report
 from loadtest.bench.rounds import Results, Sample, Spread
+from loadtest.bench.tester import Storm, run_storm
 from loadtest.bench.usage import Cost, CpuTime, cpu_time, open_sockets, resident_bytes
+from tests.support.fake_gateway import FakeGateway, fake_gateway
 
 MACHINE = Machine(
     date="2026-11-24 00:00 UTC",
@@ -170,14 +177,9 @@ def test_sockets_are_counted_and_other_files_are_not(tmp_path: Path) -> None:
 def test_what_is_started_on_a_core_stays_there_and_the_bench_itself_does_not() -> None:
     before = os.sched_getaffinity(0)
     core = max(before)
-    with running_on(core):
-        done = subprocess.run(
-            [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.split() == [str(core)]
+    command = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+    with Core(core).start(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.communicate()[0].split() == [str(core)]
     assert os.sched_getaffinity(0) == before
 
 
@@ -187,7 +189,7 @@ def test_the_servers_and_the_tester_are_apart_where_there_are_two_cores(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0})
     assert not choose_cores().apart
     assert "ONE core" in str(choose_cores())
-    assert Cores(server=1, tester=0).apart
+    assert Cores(server=Core(1), tester=Core(0)).apart
 
 
 def test_a_file_system_is_told_by_its_nearest_mount() -> None:
@@ -204,3 +206,59 @@ def test_a_server_that_is_not_installed_is_missing_each_time_it_is_asked_for(
             with pytest.raises(servers.Missing) as missing:
                 arena.server("mosquitto")
             assert missing.value.hint == "apt-get install mosquitto"
+
+
+def test_what_still_runs_on_a_core_is_ended_with_it() -> None:
+    core = Core(max(os.sched_getaffinity(0)))
+    process = core.start([sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    core.end_all()
+    assert process.returncode == -signal.SIGKILL
+    process.stdin.close()
+
+
+def test_ctrl_c_while_a_process_starts_is_heard_when_it_can_be_ended() -> None:
+    core = Core(max(os.sched_getaffinity(0)))
+    command = [sys.executable, "-c", BURN]
+    with pytest.raises(KeyboardInterrupt):
+        # Before the child has even become another program.
+        core.start(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda: os.kill(os.getppid(), signal.SIGINT),
+        )
+    (process,) = core._started
+    assert process.poll() is None
+    process.stdin.close()
+    core.end_all()
+    assert process.returncode is not None
+
+
+async def test_a_storm_in_which_one_device_is_refused_is_no_measurement(tmp_path: Path) -> None:
+    setup = servers.Setup(directory=tmp_path, document={}, group_key=base64.b64encode(bytes(64)).decode())
+    setup.openssl_config.touch()
+    gateway = FakeGateway(behaviours={"storm-000002": 5})
+    async with fake_gateway(gateway):
+        server = servers.Server(
+            name="fake",
+            setup=setup,
+            is_gateway=True,
+            plain=servers.Address(port=gateway.port),
+            tls=None,
+            log=tmp_path / "fake.log",
+            process=cast("subprocess.Popen[bytes]", None),
+        )
+        storm = Storm(count=3, prefix="storm-")
+        with pytest.raises(OperationError, match=r'fake: not every device .*"connack 5": 1') as error:
+            await asyncio.to_thread(run_storm, storm, server, NoCore())
+    assert error.value.hint == f"its log: {tmp_path / 'fake.log'}"
+
+
+class NoCore(Core):
+    """Starts processes from any thread, wherever they run."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def start(self, command: Sequence[str], **options: Any) -> "subprocess.Popen[Any]":
+        return subprocess.Popen(command, **options)
