@@ -13,6 +13,7 @@ from rich.console import Console
 from gateway.errors import OperationError
 from loadtest.devices import Population
 from loadtest.options import DeviceOptions, RunOptions
+from loadtest.page import page
 from loadtest.plan import Plan, Target
 from loadtest.processes import Hold, Interrupts, Phase, run
 from loadtest.progress import Display
@@ -160,6 +161,8 @@ class Scenario:
     def _tell(self, report: Report) -> None:
         if self.how.report_json is not None:
             write_file(self.how.report_json, to_text(report.document()))
+        if self.how.html is not None:
+            write_file(self.how.html, page(report.document()))
         if self.how.as_json:
             print(json.dumps(report.summary()))
             return

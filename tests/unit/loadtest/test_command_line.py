@@ -109,3 +109,15 @@ def test_certificates_are_made_in_advance(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "devices").iterdir()) == [
         "ca.crt", "ca.key", "meter-000001.pem", "meter-000002.pem",
     ]  # fmt: skip
+
+
+async def test_the_reports_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    async with fake_gateway(FakeGateway()) as gateway:
+        done = await asyncio.to_thread(
+            loadtest, "storm", "-n", "2", "--host", "127.0.0.1", "--port", str(gateway.port), "--plain",
+            "--report-json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html"),
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "r.json").read_text())["timeline"][0]["admitted"] == 2
+    assert "<title>Storm: 2 devices</title>" in (tmp_path / "r.html").read_text()
+    assert "admitted a second" in done.stdout
