@@ -35,6 +35,7 @@ from gateway.edge.poller import Poller, has_epoll
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import make_context
 from gateway.errors import GatewayError, SettingsError, StartError
+from gateway.feed import Feed
 from gateway.groups import Groups
 from gateway.hub.session import HubSession
 from gateway.log import get_logger
@@ -85,6 +86,7 @@ async def open_core(
     *,
     sessions: OperatorSessions | None = None,
     attempts: Attempts | None = None,
+    feed: Feed | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
     """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
@@ -114,6 +116,7 @@ async def open_core(
                 observations=observations,
                 judge=admission,
                 attempts=attempts,
+                feed=feed,
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -179,7 +182,11 @@ class Gateway:
         try:
             with StateLock(self._settings.lock_file):
                 async with open_core(
-                    self._settings, sessions=self.sessions, attempts=self.attempts, clock=self._clock
+                    self._settings,
+                    sessions=self.sessions,
+                    attempts=self.attempts,
+                    feed=logging_setup.FEED,
+                    clock=self._clock,
                 ) as core:
                     self.core = core
                     await self._serve(core, ready)

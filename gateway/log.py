@@ -20,13 +20,16 @@ import orjson
 import structlog
 
 from gateway.errors import GatewayError
+from gateway.feed import LEVELS, Feed
 from gateway.secrets import REDACTED
 from gateway.settings import LogSettings
 
-__all__ = ["configure", "get_logger", "redact", "report_failure"]
+__all__ = ["FEED", "configure", "get_logger", "redact", "report_failure"]
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_NAMES: Final = {number: name for name, number in _LEVELS.items()}
+FEED: Final = Feed()
+"""What is logged, for who follows it: a process has one log."""
+
+_NAMES: Final = {number: name for name, number in LEVELS.items()}
 _SECRET_KEYS: Final = frozenset(
     {
         "password",
@@ -47,7 +50,7 @@ _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 Fields = dict[str, Any]
 Render = Callable[[str, str, Fields], str]
-"""Level, event and fields → the line, without its end. The fields are the renderer's to change."""
+"""Level, event and fields → the line, without its end. The fields stay as they are: who follows the log gets them, too."""
 
 
 def get_logger() -> Any:
@@ -57,8 +60,9 @@ def get_logger() -> Any:
 
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging to write to `stream` (default: stdout)."""
+    FEED.resize(settings.max_recent_events)
     out = stream or sys.stdout
-    level = _LEVELS[settings.level]
+    level = LEVELS[settings.level]
     render: Render = _JsonRenderer() if settings.format == "json" else _ConsoleRenderer(colours=out.isatty())
     lines = _Lines(out, render, level)
     atexit.register(lines.flush)
@@ -138,7 +142,9 @@ class _Lines:
         name = _NAMES[level]
         line = self._render(name, event, fields)
         if _SIGNATURE_MARK in line:
-            line = self._render(name, event, redact(fields))
+            fields = redact(fields)
+            line = self._render(name, event, fields)
+        FEED.write(level, event, fields)
         if not self._waiting:
             try:
                 asyncio.get_running_loop().call_soon(self.flush)

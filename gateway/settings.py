@@ -239,6 +239,12 @@ class AuditSettings(_Section):
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+    max_recent_events: int = Field(default=2000, ge=0, le=100_000)
+    """The last events, kept in memory for `gateway logs`; about 1 KB each."""
+    max_followers: int = Field(default=8, ge=1, le=64)
+    """How many may follow the log at once: `gateway logs -f`, and HTTP's event stream."""
+    max_follower_backlog: int = Field(default=2000, ge=10)
+    """Events that wait for one who follows the log; more are dropped, counted and told."""
 
 
 class Settings(_Section):

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from gateway.operations import Operations
     from gateway.settings import Settings
 
-__all__ = ["call", "call_all", "call_pages", "call_running", "offline_operations", "run_job"]
+__all__ = [
+    "call",
+    "call_all",
+    "call_pages",
+    "call_running",
+    "connect_running",
+    "no_gateway",
+    "offline_operations",
+    "run_job",
+]
 
 _BUSY_TIMEOUT_S: Final = 10.0
 """How long to wait for a gateway that is just starting or stopping, or for another offline command."""
@@ -101,17 +110,27 @@ def run_job(
 
 def call_running(config: Path, verb: str, *, timeout_s: float, **arguments: Any) -> Any:
     """The result from the running gateway; `StartError` if there is none."""
-    from gateway.api.control import ControlClient  # noqa: PLC0415
     from gateway.settings import load_settings  # noqa: PLC0415
 
     settings = load_settings(config)
-    client = ControlClient.connect(settings.control_socket, timeout_s=timeout_s)
+    client = connect_running(settings, timeout_s=timeout_s)
     if client is None:
-        raise StartError(
-            f"no gateway runs on {settings.state_dir}", hint=f"start it: gateway serve -c {config}"
-        )
+        raise no_gateway(settings, config)
     with client:
         return client.call(verb, arguments)
+
+
+def connect_running(settings: "Settings", *, timeout_s: float | None = None) -> "ControlClient | None":
+    """The running gateway's control socket, or None if no gateway runs."""
+    from gateway.api.control import ControlClient  # noqa: PLC0415
+
+    if timeout_s is None:
+        return ControlClient.connect(settings.control_socket)
+    return ControlClient.connect(settings.control_socket, timeout_s=timeout_s)
+
+
+def no_gateway(settings: "Settings", config: Path) -> StartError:
+    return StartError(f"no gateway runs on {settings.state_dir}", hint=f"start it: gateway serve -c {config}")
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from gateway import __version__
 from gateway.cli import demo, devices, enrollments, groups, setup, signing, simulation, templates, tokens
 from gateway.cli.audit import audit
 from gateway.cli.channel import call, call_running
+from gateway.cli.logs import logs
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
 from gateway.cli.output import print_error, print_fields, print_json
 from gateway.cli.why import why
@@ -113,6 +114,7 @@ def status(config: Config = CONFIG, as_json: Json = False) -> None:
 
 
 app.command("why")(why)
+app.command("logs")(logs)
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
 app.command("audit")(audit)

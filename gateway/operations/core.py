@@ -9,11 +9,13 @@ from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.errors import NotFoundError, OperationError, StoreError, TemplateError
+from gateway.feed import Feed
 from gateway.groups import Groups
 from gateway.operations.audit import AuditOperations
 from gateway.operations.connection import ConnectionOperations
 from gateway.operations.devices import DeviceOperations
 from gateway.operations.enrollments import EnrollmentOperations
+from gateway.operations.events import EventOperations
 from gateway.operations.groups import GroupOperations
 from gateway.operations.imports import ImportOperations
 from gateway.operations.jobs import Job
@@ -49,6 +51,7 @@ class Operations:
         observations: Observations,
         judge: Judge,
         attempts: Attempts | None = None,
+        feed: Feed | None = None,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -81,6 +84,7 @@ class Operations:
         )
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
+        self.events = EventOperations(feed=feed, settings=settings.log)
         self.why = WhyOperations(
             judge=judge, attempts=attempts, groups=groups, sessions=sessions, settings=settings, clock=clock
         )
@@ -216,6 +220,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         "connection", ConnectionOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
     ),
     "device.why": Verb("why", WhyOperations.explain, _VIEWER, of="device_id"),
+    "log.follow": Verb("events", EventOperations.follow, _VIEWER),
     "device.compute_key": Verb("devices", DeviceOperations.compute_key, _OPERATOR, of="device_id"),
     "template.list": Verb("templates", TemplateOperations.list, _VIEWER),
     "template.show": Verb("templates", TemplateOperations.show, _VIEWER, of="template_id"),

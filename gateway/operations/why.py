@@ -21,12 +21,13 @@ from gateway.enrollment.explain import (
     named_device,
     namesakes,
 )
-from gateway.enrollment.models import IndividualEnrollment, SymmetricKeys, ThumbprintPair, TpmAttestation
+from gateway.enrollment.models import IndividualEnrollment
 from gateway.errors import NotFoundError, OperationError
 from gateway.groups import Groups
 from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.sas import SasToken
 from gateway.identity.x509 import thumbprints
+from gateway.operations.attestation import mechanism_of
 from gateway.operations.devices import sas_group
 from gateway.operations.documents import timestamp
 from gateway.operations.remedies import Findings, Here, duration, remedies, signer_in_words
@@ -315,14 +316,7 @@ def _refused_to_json(reason: Reason, detail: str) -> dict[str, Any]:
 def _individual_to_json(individual: IndividualEnrollment | None) -> dict[str, Any] | None:
     if individual is None:
         return None
-    match individual.attestation:
-        case SymmetricKeys():
-            mechanism = "symmetricKey"
-        case ThumbprintPair():
-            mechanism = "x509"
-        case TpmAttestation():
-            mechanism = "tpm"
-    return {"attestation": mechanism, "enabled": individual.enabled}
+    return {"attestation": mechanism_of(individual.attestation), "enabled": individual.enabled}
 
 
 def _certificate_to_json(certificate: x509.Certificate) -> dict[str, Any]:
