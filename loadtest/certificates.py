@@ -4,6 +4,7 @@ A directory holds the CA (`ca.crt`, `ca.key`) and one file for each device: `ID.
 """
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -76,12 +77,18 @@ def _make_all(
         return
     done = 0
     workers = min(len(batches), len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_leave_ctrl_c_to_the_parent
+    ) as pool:
         for made in pool.map(
             _make, *zip(*((directory, ids, ca_pem, key_pem) for ids in batches), strict=True)
         ):
             done += made
             told(done)
+
+
+def _leave_ctrl_c_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _make(directory: Path, device_ids: list[str], ca_pem: bytes, key_pem: bytes) -> int:

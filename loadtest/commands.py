@@ -4,6 +4,7 @@ Exit codes: 0 all is as it should be, 1 it is not, 2 it could not be run, 130 Ct
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -24,6 +25,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Put a gateway under load, and count exactly what became of it.",
 )
@@ -154,10 +156,10 @@ def _retry(longest_s: float) -> Retry:
     return Retry(first_s=min(Retry().first_s, longest_s), longest_s=longest_s)
 
 
-def main() -> NoReturn:
-    """Run the command line; what can't be run is one line on standard error."""
+def main(arguments: Sequence[str] | None = None, *, prog_name: str = "python -m loadtest") -> NoReturn:
+    """Run the command line, by default this process's; what can't be run is one line on standard error."""
     try:
-        app(prog_name="python -m loadtest")
+        app(args=arguments, prog_name=prog_name)
     except GatewayError as error:
         hint = f" ({error.hint})" if error.hint else ""
         print(f"error: {error}{hint}", file=sys.stderr)

@@ -55,8 +55,9 @@ class Scenario:
         target = self.fleet.target()
         interrupts = Interrupts()
         offers = population.count * self.plan.rounds
-        with interrupts.caught(), Display(offers=offers) as display:
+        with Display() as display:
             self.fleet.make_certificates(population, display.certificates)
+        with interrupts.caught(), Display(offers=offers) as display:
             if self.warm_up or self.restart is not None:
                 self._prepare_server(target, population, interrupts)
             before = self._registry(population)

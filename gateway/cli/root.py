@@ -7,7 +7,18 @@ from typing import Annotated, Final
 import typer
 
 from gateway import __version__
-from gateway.cli import demo, devices, enrollments, groups, setup, signing, simulation, templates, tokens
+from gateway.cli import (
+    demo,
+    devices,
+    enrollments,
+    groups,
+    load,
+    setup,
+    signing,
+    simulation,
+    templates,
+    tokens,
+)
 from gateway.cli.audit import audit
 from gateway.cli.channel import call, call_running
 from gateway.cli.logs import logs
@@ -117,6 +128,7 @@ app.command("why")(why)
 app.command("logs")(logs)
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
+app.command("loadtest", context_settings=load.PASSED_ON)(load.loadtest)
 app.command("audit")(audit)
 groups.app.add_typer(signing.app, name="ca")
 app.add_typer(groups.app, name="group")

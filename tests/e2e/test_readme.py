@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from tests.support.gateway_process import free_port
@@ -47,10 +48,17 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
                     break
             else:
                 raise AssertionError("the gateway ended by itself")
+            lines: list[str] = []
+            reader = threading.Thread(
+                target=lines.extend, args=(gateway.stdout,)
+            )  # a full pipe would stop it
+            reader.start()
             printed = sh(commands["operate"], tmp_path)
+            stormed = sh(commands["load"], tmp_path)
         finally:
             gateway.terminate()
-            rest = gateway.stdout.read()
+            reader.join()
+    rest = "".join(lines)
     assert gateway.returncode == 0, rest
     for shown in (
         "simulated-001",
@@ -61,7 +69,8 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
     ):
         assert shown in printed
     assert "template.associated" in rest
-    assert "storm" in sh(commands["load"], tmp_path)
+    assert "registry  holds each of the 100 devices that were told so, once" in stormed
+    assert "Storm: 100 devices" in (tmp_path / "storm.html").read_text()
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
