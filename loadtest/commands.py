@@ -48,12 +48,15 @@ def storm(
         typer.Option("--retry", help="Who does not come in, or is lost, tries again, with growing pauses."),
     ] = False,
     longest_pause: Annotated[float, typer.Option(min=0.01, help="Seconds, for --retry.")] = _LONGEST_PAUSE_S,
+    give_up: Annotated[
+        float, typer.Option(min=0, help="Seconds after its first failure in a row, for --retry.")
+    ] = Retry().give_up_s,
 ) -> None:
     """Open many devices, and keep them open until all have their outcome."""
     plan = replace(
         how.plan(fleet),
         messages=what.messages(hold),
-        retry=_retry(longest_pause) if retry else None,
+        retry=replace(_retry(longest_pause), give_up_s=give_up) if retry else None,
     )
     Scenario(name="storm", fleet=fleet, how=how, plan=plan, hold=Hold(seconds=hold)).execute()
 

@@ -52,8 +52,8 @@ class Device:
     """Changed by the driver and the publisher only."""
 
     __slots__ = (
-        "bad", "certificate", "connect", "decoder", "due", "failures", "fd", "first_due", "first_stage", "hub",
-        "messages", "number", "packet_id", "pending", "session", "sock", "stage", "started", "tls", "unsent",
+        "bad", "certificate", "connect", "decoder", "due", "failing_since", "failures", "fd", "first_due", "first_stage",
+        "hub", "messages", "number", "packet_id", "pending", "session", "sock", "stage", "started", "tls", "unsent",
     )  # fmt: skip
 
     def __init__(self, number: int, certificate: ClientCertificate | None, *, bad: bool) -> None:
@@ -77,6 +77,8 @@ class Device:
         self.due = self.started = 0.0
         self.first_due: float | None = None
         self.failures = 0
+        """In a row"""
+        self.failing_since = 0.0
         self.session = 0
         """Counts its admissions."""
         self.packet_id = 0

@@ -390,6 +390,7 @@ class Driver:
                 device.stage = Stage.HUB
                 self._links.dial(device, self._population.hub_connect(device.number, hub))
             case TryAgain(after_s=after_s, operation_id=operation_id):
+                self.tally.at(self._clock() - self._start_s).deferred += operation_id is None
                 self._later(self._clock() + after_s, lambda device: self._ask(device, operation_id), device)
             case Declined(code=code):
                 self._end(device, Outcome(Kind.REFUSED, f"dps {code}"))
@@ -473,6 +474,10 @@ class Driver:
     def _try_again(self, device: Device, now: float) -> None:
         """A device with somebody else's credential does not: it would never come in."""
         if self._plan.retry is None or not self._coming_back or device.bad:
+            return
+        if not device.failures:
+            device.failing_since = now
+        elif now - device.failing_since > self._plan.retry.give_up_s:
             return
         device.failures += 1
         due = now + self._plan.retry.pause_s(device.failures, random.random())  # noqa: S311 - spreads load

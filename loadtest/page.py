@@ -258,6 +258,11 @@ def _messages(document: Mapping[str, Any], timeline: _Timeline) -> str:
         series.append(
             Series(name="acknowledged", colour="green", points=acknowledged, kind="step", filled=True)
         )
+    if document["delivery"] is not None:
+        delivered = timeline.counts(lambda row: float(row["delivered"]))
+        series.append(
+            Series(name="delivered to the application", colour="violet", points=delivered, kind="step")
+        )
     rates = chart("Messages", f"A second{timeline.note}", series, until_s=timeline.length, write=_per_second)
     return rates + _latencies(timeline, "pubackMs", "From due to PUBACK")
 

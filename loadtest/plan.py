@@ -88,6 +88,8 @@ class Retry:
 
     first_s: float = 1.0
     longest_s: float = 30.0
+    give_up_s: float = 600.0
+    """So long after its first failure in a row."""
 
     def pause_s(self, failures: int, random: float) -> float:
         """After so many failures in a row; `random` is in [0, 1)."""

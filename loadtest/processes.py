@@ -24,6 +24,7 @@ __all__ = ["Hold", "Interrupts", "Phase", "default_processes", "run"]
 
 _TURN_S: Final = 0.25
 _SPARE_FILES: Final = 64
+_DEBUG: Final = "GATEWAY_DEBUG"
 _MAX_PROCESSES: Final = 64
 _GC_THRESHOLD: Final = 200_000
 """What a device leaves behind is freed by its reference count; looking for cycles among all held ones is not free."""
@@ -254,8 +255,16 @@ def _work(  # noqa: PLR0917 - multiprocessing passes them by position
         connection.send(("tally", driver.tally))
     except GatewayError as error:
         connection.send(("error", error))
-    except (EOFError, OSError):  # the parent is gone
+    except (EOFError, BrokenPipeError):  # the parent is gone
         return
+    except Exception as error:
+        if _DEBUG in os.environ:
+            raise
+        told = OperationError(
+            f"an error in the load tester itself: {type(error).__name__}: {error}",
+            hint=f"please report it, with what {_DEBUG}=1 shows",
+        )
+        connection.send(("error", told))
 
 
 def _processes_for_files(population: Population, plan: Plan) -> int:

@@ -45,6 +45,8 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """What `--report-json` writes: the summary, and how it came to be, second by second."""
+        delivered = {int(second): n for second, n in (self.delivery or {}).get("timeline", {}).items()}
+        seconds = sorted({*self.tally.seconds, *(second for second in delivered if second >= 0)})
         started = datetime.fromtimestamp(self.started_at, UTC)
         return {
             "scenario": self.scenario,
@@ -52,7 +54,10 @@ class Report:
             "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {platform.machine()}",
             "facts": self.facts,
             **self.summary(),
-            "timeline": [_second(n, self.tally.seconds[n]) for n in sorted(self.tally.seconds)],
+            "timeline": [
+                _second(n, self.tally.seconds.get(n) or Second()) | {"delivered": delivered.get(n, 0)}
+                for n in seconds
+            ],
             "server": [
                 {
                     "second": round(sample.elapsed_s, 2),
@@ -75,6 +80,7 @@ def _second(number: int, second: Second) -> dict[str, Any]:
         "timedOut": second.timed_out,
         "failed": dict(second.failed),
         "lost": second.lost,
+        "deferred": second.deferred,
         "latencyMs": latency and latency.to_json(),
         "published": second.published,
         "acknowledged": second.acknowledged,

@@ -91,6 +91,8 @@ class StormResult:
     failed: dict[str, int]
     lost: int
     """Admitted, and then disconnected by the server before the run was over."""
+    deferred: int
+    """How often the provisioning service said to ask again later."""
     elapsed_s: float
     """From the first dial to the last outcome of the offer."""
     latency: Latency | None
@@ -131,6 +133,7 @@ class StormResult:
             timed_out=total.timed_out,
             failed=dict(total.failed.most_common()),
             lost=total.lost,
+            deferred=total.deferred,
             elapsed_s=tally.finished_s,
             latency=Latency.of(total.latencies_s),
             bad_offered=tally.bad_offered,
@@ -165,6 +168,7 @@ class StormResult:
             "timedOut": self.timed_out,
             "failed": self.failed,
             "lost": self.lost,
+            "deferred": self.deferred,
             "elapsedSeconds": round(self.elapsed_s, 3),
             "admittedPerSecond": round(self.admitted_per_s, 1),
             "latencyMs": self.latency and self.latency.to_json(),
@@ -196,6 +200,8 @@ def print_result(result: StormResult, console: Console) -> None:
         table.add_row(f"failed, {reason}", f"{count:,}", style="red")
     if result.lost:
         table.add_row("lost again", f"{result.lost:,}", style="red")
+    if result.deferred:
+        table.add_row("told to ask later, by DPS", f"{result.deferred:,}", style="yellow")
     if result.bad_offered:
         table.add_row("with a bad credential", f"{result.bad_offered:,}")
         table.add_row("  admitted", f"{result.bad_admitted:,}", style="red" if result.bad_admitted else "")

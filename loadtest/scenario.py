@@ -65,6 +65,8 @@ class Scenario:
             started_at = time.time()
 
             def tell(phase: Phase, totals: Totals) -> None:
+                nonlocal started_at
+                started_at = time.time() - phase.elapsed_s
                 display.run(phase, totals)
                 usage.sample(phase.elapsed_s)
 

@@ -51,6 +51,8 @@ class Second:
     failed: Counter[str] = field(default_factory=Counter)
     """By cause: `connection refused`."""
     lost: int = 0
+    deferred: int = 0
+    """Answers of the provisioning service (429, 5xx) to ask again later: the attempt goes on."""
     latencies_s: "array[float]" = field(default_factory=_floats)
     """Of the admitted."""
     published: int = 0
@@ -65,6 +67,7 @@ class Second:
         self.timed_out += other.timed_out
         self.failed += other.failed
         self.lost += other.lost
+        self.deferred += other.deferred
         self.latencies_s.extend(other.latencies_s)
         self.published += other.published
         self.acknowledged += other.acknowledged

@@ -31,6 +31,9 @@ def find_target(
     for source in sources:
         _check_source(source)
     sock, address = _connect(host, port)
+    if sources and ":" in address[0]:
+        sock.close()
+        raise OperationError(f"--source: {host} is {address[0]} here", hint="name an IPv4 --host")
     with sock:
         if context is not None:
             _check_name(context, sock, host)

@@ -103,6 +103,17 @@ def test_it_plots_connects_latencies_messages_the_server_and_says_why_devices_st
     assert outline.charts[2]["series"][0]["values"] == ["42%", "80%"]
 
 
+def test_copies_that_an_application_received_are_plotted_beside_the_messages() -> None:
+    delivery = {
+        "copies": 5, "once": 5, "repeated": 0, "missing": {"count": 0, "messages": []}, "unanswered": 0, "unexpected": 0,
+        "ofOthers": 0, "validation": {}, "latencyMs": None, "timeline": {"3": 2, "5": 3},
+    }  # fmt: skip
+    outline = Outline(page(report(counted(), delivery=delivery).document()))
+    messages = next(chart for chart in outline.charts if chart["series"][0]["name"] == "published")
+    assert messages["series"][2]["values"] == ["0/s", "0/s", "0/s", "2/s", "0/s", "3/s"]
+    assert "Delivery: every message is accounted for" in outline.headings
+
+
 def test_what_a_server_says_is_text_and_never_markup() -> None:
     outline = Outline(page(report(counted()).document()))
     assert "<script>alert(1)</script>" in outline.text

@@ -19,6 +19,7 @@ def tally() -> Tally:
     first.admitted = second.admitted = second.timed_out = second.lost = 1
     first.latencies_s.append(0.010)
     second.latencies_s.append(0.030)
+    second.deferred = 4
     first.refused.update(["connack 5", "connack 3"])
     first.failed.update(["connection refused"])
     return counts
@@ -33,6 +34,7 @@ def test_only_the_latencies_of_the_admitted_are_told() -> None:
         "timedOut": 1,
         "failed": {"connection refused": 1},
         "lost": 1,
+        "deferred": 4,
         "elapsedSeconds": 0.5,
         "admittedPerSecond": 4.0,
         "latencyMs": {"p50": 10.0, "p90": 30.0, "p99": 30.0, "max": 30.0},
@@ -64,6 +66,7 @@ def test_a_storm_in_which_nobody_was_admitted_has_no_latency() -> None:
 @pytest.mark.parametrize(
     "line",
     [
+        "told to ask later",
         "the last one after",
         "messages published",
         "nobody connected",

@@ -107,6 +107,7 @@ async def test_with_provisioning_a_device_goes_to_the_hub_that_it_was_assigned()
     assert_adds_up(result)
     assert result.admitted == 3
     assert result.refused == {"dps 401002": 1, "connack 5": 1}
+    assert result.deferred == 1
     assert gateway.asked == {"storm-000001": 1, "storm-000002": 2, "storm-000003": 2, "storm-000004": 1}
     hub = [c.username for c in gateway.connects if c.username and "/registrations/" not in c.username]
     assert len(hub) == 3
@@ -193,6 +194,16 @@ async def test_a_refused_device_that_tries_again_comes_in() -> None:
         )
     assert_adds_up(result)
     assert (result.offered, result.admitted, result.refused) == (4, 3, {"connack 3": 1})
+
+
+async def test_a_device_that_never_comes_in_gives_up() -> None:
+    async with fake_gateway(FakeGateway(behaviours={"storm-000002": 5})) as gateway:
+        retry = Retry(first_s=0.001, longest_s=0.001, give_up_s=0.05)
+        result = await storm(gateway, 2, Plan(retry=retry, timeout_s=PATIENCE_S))
+    assert_adds_up(result)
+    assert result.admitted == 1
+    assert result.refused["connack 5"] > 1
+    assert not result.everybody_is_in(2)
 
 
 async def test_each_device_reconnects_as_often_as_there_are_rounds() -> None:
