@@ -156,6 +156,33 @@ def test_the_log_holds_no_secret(gateway: GatewayProcess, fleet: Fleet) -> None:
         assert secret not in written
 
 
+async def test_what_a_persistent_subscriber_did_not_acknowledge_comes_again_when_it_comes_back(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    def come(application: Device) -> None:
+        login = gateway.setup["appUsername"], gateway.setup["appPassword"]
+        assert application.connect("back-end", *login, clean=False) == 0
+
+    def send() -> None:
+        with fleet.hub("again-1", model=THERMOSTAT) as device:
+            device.publish("devices/again-1/messages/events/", b'{"temperature":1}')
+
+    topic = f"telemetry/{THERMOSTAT}/again-1"
+    with Device.plain({"plainPort": gateway.setup["appPort"]}) as application:
+        come(application)
+        application.subscribe(topic, qos=1)
+        await asyncio.to_thread(send)
+        first = application.receive()  # and goes without its PUBACK
+    with Device.plain({"plainPort": gateway.setup["appPort"]}) as application:
+        come(application)
+        again = application.receive()
+        application.send(b"\x40\x02" + again.packet_id.to_bytes(2, "big"))
+        application.disconnect()
+    dup = 0x08
+    assert (again.topic, again.payload, again.packet_id) == (topic, first.payload, first.packet_id)
+    assert (first.flags & dup, again.flags & dup) == (0, dup)
+
+
 async def test_a_subscriber_that_stops_reading_loses_its_own_copies_only(tmp_path: Path) -> None:
     def edit(text: str) -> str:
         return text.replace("    telemetry:\n", "    telemetry:\n      max_subscriber_backlog: 5\n")

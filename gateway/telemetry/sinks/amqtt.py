@@ -1,22 +1,29 @@
 """Telemetry to the applications that are connected to amqtt.
 
 amqtt's own broadcast loop walks its table of subscriptions while it awaits; one SUBSCRIBE meanwhile breaks the
-walk, and the subscribers not yet served miss the message. Its queue has no bound either. So this sink does
-the fan-out itself: it matches synchronously, on a table that can't change meanwhile, and hands each copy
-to the session's protocol handler. A subscriber may have a bounded number of copies waiting; what exceeds it
-is dropped and counted. Copies to one subscriber start in the order of their messages.
+walk, and the subscribers not yet served miss the message. Its queue has no bound either, and each copy costs it a task.
+So this sink does the fan-out itself: it matches synchronously, on a table that can't change meanwhile, and writes each
+copy to the subscriber's connection. What waits for one subscriber (its PUBACK, or room in its connection) is bounded;
+what exceeds it is dropped and counted. Copies to one subscriber leave in the order of their messages.
+
+A QoS 1 copy stands in amqtt's own books (`inflight_out`, the PUBACK waiters) as if amqtt had sent it. So a persistent
+session that goes away gets what it has not acknowledged when it comes back. [MQTT-4.4.0-1]
 
 This is one of the two modules that import amqtt (docs/architecture.md); it leans on internals of 0.12
-(`Broker._sessions` by way of `BrokerContext`, `Session.transitions`), hence the cap in pyproject.toml.
+(`Broker._sessions` by way of `BrokerContext`, `Session.transitions`, the handler's waiters), hence the cap in
+pyproject.toml.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
+from amqtt.adapters import StreamWriterAdapter
 from amqtt.broker import BrokerContext, RetainedApplicationMessage
-from amqtt.session import Session
+from amqtt.session import OutgoingApplicationMessage, Session
 
+from gateway import mqtt
 from gateway.applications import Applications
 from gateway.mqtt.topics import matches
 
@@ -24,6 +31,10 @@ __all__ = ["AmqttSink"]
 
 
 _CLOSE_TIMEOUT_S: Final = 2.0
+_ROOM_BYTES: Final = 64 * 1024
+"""A subscriber whose connection holds more than this unsent is behind."""
+_SENT: Final = object()
+"""Stands where amqtt keeps the packet it sent: a copy that is sent again has DUP then. [MQTT-3.3.1-1]"""
 
 
 class AmqttSink:
@@ -34,7 +45,8 @@ class AmqttSink:
         self._applications = applications
         self._max_backlog = max_backlog
         self._waiting: Counter[str] = Counter()
-        self._copies: set[asyncio.Task[Any]] = set()
+        self._behind: Counter[str] = Counter()
+        self._copies: set[asyncio.Future[Any]] = set()
         self._lost = 0
 
     def deliver(self, topic: str, payload: bytes, qos: int) -> int:
@@ -69,13 +81,52 @@ class AmqttSink:
         _, handler = self._context._broker_instance.sessions.get(client_id, (None, None))  # noqa: SLF001
         if handler is None:
             return True
-        self._waiting[client_id] += 1
-        copy = asyncio.get_running_loop().create_task(
-            handler.mqtt_publish(topic, payload, qos, retain=False), name=f"telemetry to {client_id}"
-        )
-        self._copies.add(copy)
-        copy.add_done_callback(lambda done: self._copy_ended(client_id, done))
+        if not isinstance(
+            handler.writer, StreamWriterAdapter
+        ):  # a WebSocket frames what it is given by itself
+            sending = asyncio.ensure_future(handler.mqtt_publish(topic, payload, qos, retain=False))
+            self._expect(
+                client_id, sending, lost=lambda: not sending.cancelled() and sending.exception() is not None
+            )
+            return True
+        if not self._has_room(client_id, handler.writer):
+            return False
+        if qos:
+            self._send_acknowledged(session, handler, topic, payload)
+        else:
+            handler.writer.write(mqtt.encode(mqtt.Publish(topic, payload)))
         return True
+
+    def _has_room(self, client_id: str, writer: StreamWriterAdapter) -> bool:
+        """Whether the connection takes more: all that fits, and then as many messages as the backlog allows."""
+        if writer._writer.transport.get_write_buffer_size() <= _ROOM_BYTES:  # noqa: SLF001
+            self._behind.pop(client_id, None)
+            return True
+        self._behind[client_id] += 1
+        return self._behind[client_id] <= self._max_backlog
+
+    def _send_acknowledged(self, session: Session, handler: Any, topic: str, payload: bytes) -> None:
+        """QoS 1, as amqtt does it, but for the task and its five seconds."""
+        packet_id = session.next_packet_id
+        message = OutgoingApplicationMessage(packet_id, topic, 1, payload, retain=False)
+        message.publish_packet = _SENT
+        session.inflight_out[packet_id] = message
+        acknowledged = asyncio.get_running_loop().create_future()
+        handler._puback_waiters[packet_id] = acknowledged  # noqa: SLF001
+        handler.writer.write(mqtt.encode(mqtt.Publish(topic, payload, qos=1, packet_id=packet_id)))
+
+        def settle(done: "asyncio.Future[Any]") -> None:
+            if handler._puback_waiters.get(packet_id) is done:  # noqa: SLF001
+                del handler._puback_waiters[packet_id]  # noqa: SLF001
+            if not done.cancelled() or session.clean_session:
+                session.inflight_out.pop(packet_id, None)
+
+        acknowledged.add_done_callback(settle)
+        self._expect(
+            session.client_id or "",
+            acknowledged,
+            lost=lambda: acknowledged.cancelled() and bool(session.clean_session),
+        )
 
     def _keep_for(self, session: Session, topic: str, payload: bytes, qos: int) -> bool:
         """For a persistent session that is away: QoS 1 waits for it, within the same bound. [MQTT-3.1.2-5]"""
@@ -86,11 +137,16 @@ class AmqttSink:
         session.retained_messages.put_nowait(RetainedApplicationMessage(None, topic, payload, qos))
         return True
 
-    def _copy_ended(self, client_id: str, copy: "asyncio.Task[Any]") -> None:
-        self._copies.discard(copy)
-        self._waiting[client_id] -= 1
-        if self._waiting[client_id] <= 0:
-            del self._waiting[client_id]
-        if not copy.cancelled() and copy.exception() is not None:
-            # The subscriber went away, or let amqtt's five seconds for a PUBACK pass.
-            self._lost += 1
+    def _expect(self, client_id: str, copy: "asyncio.Future[Any]", *, lost: Callable[[], bool]) -> None:
+        """Count `copy` as waiting until it is done; `lost` then says whether it never arrived."""
+
+        def done(_: "asyncio.Future[Any]") -> None:
+            self._copies.discard(copy)
+            self._waiting[client_id] -= 1
+            if self._waiting[client_id] <= 0:
+                del self._waiting[client_id]
+            self._lost += lost()
+
+        self._waiting[client_id] += 1
+        self._copies.add(copy)
+        copy.add_done_callback(done)
