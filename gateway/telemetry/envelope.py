@@ -8,10 +8,10 @@ other is base64. Nothing a device sent is left out.
 
 import base64
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -34,8 +34,7 @@ class DeadLetter(StrEnum):
     COMPONENT_MALFORMED = "component_malformed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Body:
+class Body(NamedTuple):
     """`value` is the parsed JSON if `is_json`; `raw` is always what the device sent."""
 
     raw: bytes
@@ -43,8 +42,7 @@ class Body:
     value: Any = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(NamedTuple):
     """A decoded message and what is known of its sender. `enqueued_at` is in unix seconds."""
 
     device_id: str
@@ -149,4 +147,10 @@ def _render_validation(validation: ValidationResult | None) -> dict[str, Any]:
 
 def _format_time(seconds: float) -> str:
     """Unix seconds → `2026-11-23T22:31:07.120Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _format_milliseconds(int(seconds * 1000))
+
+
+@lru_cache(maxsize=16)  # a busy gateway routes many messages in one millisecond
+def _format_milliseconds(milliseconds: int) -> str:
+    at = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
