@@ -52,6 +52,7 @@ from gateway.state_lock import StateLock
 from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
+from gateway.vitals import Vitals
 
 __all__ = ["Core", "Gateway", "open_core", "serve"]
 
@@ -87,6 +88,7 @@ async def open_core(
     sessions: OperatorSessions | None = None,
     attempts: Attempts | None = None,
     feed: Feed | None = None,
+    vitals: Vitals | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
     """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
@@ -117,6 +119,7 @@ async def open_core(
                 judge=admission,
                 attempts=attempts,
                 feed=feed,
+                vitals=vitals,
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -163,6 +166,7 @@ class Gateway:
             max_per_device=settings.attempts.max_per_device,
             max_accepted=settings.attempts.max_accepted,
         )
+        self.vitals = Vitals(started_at=clock())
         self.tls_port: int | None = None
         self.plain_port: int | None = None
 
@@ -186,6 +190,7 @@ class Gateway:
                     sessions=self.sessions,
                     attempts=self.attempts,
                     feed=logging_setup.FEED,
+                    vitals=self.vitals,
                     clock=self._clock,
                 ) as core:
                     self.core = core
@@ -210,6 +215,7 @@ class Gateway:
         edge = self._make_edge(core, router)
         poller = Poller() if has_epoll() else None
         listeners = _make_listeners(edge, settings, poller)
+        self._watch(core, edge, router)
         control = ControlServer(settings.control_socket, core.operations)
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick(edge, router, listeners, poller), name="deadlines")
@@ -279,6 +285,22 @@ class Gateway:
             connections=set(),
         )
 
+    def _watch(self, core: Core, edge: Edge, router: TelemetryRouter) -> None:
+        """What `gateway status` shows of the running gateway."""
+        vitals, sessions, registrar = self.vitals, self.sessions, core.registry.registrar
+        vitals.watch("accepted", lambda: sessions.entered)
+        vitals.watch("refused", self.attempts.refusals.total)
+        vitals.watch("telemetry", lambda: router.routed)
+        vitals.watch("commits", lambda: registrar.commits)
+        vitals.watch("written", lambda: registrar.written)
+        vitals.watch_refusals(lambda: self.attempts.refusals)
+        vitals.add_fact("connections", edge.connections.__len__)
+        vitals.add_fact("sessionsByDialect", sessions.count_by_dialect)
+        vitals.add_fact("registrar", lambda: {"waiting": registrar.waiting, "maxQueue": registrar.max_queue})
+        vitals.add_fact("sinks", lambda: [type(sink).__name__ for sink in self._sinks])
+        vitals.add_fact("deadLettered", lambda: router.dead_lettered)
+        vitals.add_fact("dropped", lambda: router.dropped)
+
     def _registration_refused(self, connection: Connection, refused: Refused) -> None:
         self.attempts.refused(
             connection.device_id, refused, known=True, at=self._clock(), peer=connection.peer, tls=connection.tls,
@@ -293,6 +315,7 @@ class Gateway:
             await asyncio.sleep(_TICK_S)
             edge.deadlines.tick(edge.monotonic())
             router.report_drops()
+            self.vitals.sample()
             for listener in listeners:
                 listener.report_turned_away()
             if poller is not None and poller.resume_accepting():

@@ -7,7 +7,7 @@ and ids that nobody knows are counted apart: a stranger who tries a million name
 It is memory: a restart forgets it. Nothing here prints a token's signature; no password is kept.
 """
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -108,6 +108,8 @@ class Attempts:
         self._accepted: deque[tuple[str, float, str, str | None, Dialect, Verified]] = deque(
             maxlen=max_accepted
         )
+        self.refusals: Counter[Reason] = Counter()
+        """How many of each reason, ever."""
         self.accepted = self._accepted.append
         """Remember an accepted CONNECT: a tuple of the fields of `Accepted`."""
 
@@ -124,6 +126,7 @@ class Attempts:
         registering: bool = False,
     ) -> None:
         """Remember a refusal. `known`: such a device is registered. `registering`: by DPS, after its CONNECT."""
+        self.refusals[refused.reason] += 1
         detail = refused.detail[:_MAX_DETAIL]
         kept = None if presented is None else _bounded(presented)
         refusal = Refusal(at, peer, tls, refused.reason, detail, kept, registering, at, 1)

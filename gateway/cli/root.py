@@ -20,10 +20,11 @@ from gateway.cli import (
     tokens,
 )
 from gateway.cli.audit import audit
-from gateway.cli.channel import call, call_running
+from gateway.cli.channel import call_running
 from gateway.cli.logs import logs
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
-from gateway.cli.output import print_error, print_fields, print_json
+from gateway.cli.output import print_error, print_json
+from gateway.cli.status import status
 from gateway.cli.why import why
 from gateway.errors import GatewayError, OperationError
 
@@ -113,17 +114,7 @@ def health(config: Config = CONFIG, as_json: Json = False) -> None:
         print(f"healthy, {status['sessions']} sessions")
 
 
-@app.command()
-def status(config: Config = CONFIG, as_json: Json = False) -> None:
-    """What the gateway holds: devices by status, groups, templates, live sessions."""
-    document = call(config, "status")
-    if as_json:
-        print_json(document)
-        return
-    counts = document.pop("devices")
-    print_fields(document | {f"devices {name}": count for name, count in counts.items()})
-
-
+app.command("status")(status)
 app.command("why")(why)
 app.command("logs")(logs)
 app.command("simulate")(simulation.simulate)

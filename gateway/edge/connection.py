@@ -337,7 +337,9 @@ class Connection(asyncio.Protocol):
     def _remember(self, refused: Refused) -> None:
         """For `gateway why`."""
         edge, connect = self._edge, self._connect
-        if connect is not None and connect.client_id:
+        if connect is None or not connect.client_id:
+            edge.attempts.refusals[refused.reason] += 1
+        else:
             edge.attempts.refused(
                 connect.client_id, refused, known=edge.admission.knows(connect.client_id), at=edge.clock(), peer=self.peer,
                 tls=self._tls, presented=Presented(

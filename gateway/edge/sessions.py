@@ -5,7 +5,7 @@ the Python SDK asks both for a persistent session. One device has one hub sessio
 the same, *proven* identity takes it over. (MQTT 3.1.1 section 3.1.4: [MQTT-3.1.4-2].)
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -36,14 +36,22 @@ class SessionTable:
         self._live: dict[tuple[Dialect, str], LiveSession] = {}
         self._offline: OrderedDict[str, dict[str, int]] = OrderedDict()
         self._max_offline = max_offline
+        self.entered = 0
+        """Sessions that ever entered."""
 
     @property
     def count(self) -> int:
         return len(self._live)
 
+    def count_by_dialect(self) -> dict[str, int]:
+        """Looks at every session: for an operator."""
+        counted = Counter(dialect for dialect, _ in self._live)
+        return {dialect.value: counted[dialect] for dialect in Dialect}
+
     def enter(self, session: LiveSession) -> LiveSession | None:
         """Make `session` the live one of its device. Returns the one it takes over, for the caller to close."""
         key = (session.dialect, session.device_id)
+        self.entered += 1
         replaced = self._live.get(key)
         self._live[key] = session
         return replaced

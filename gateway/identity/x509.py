@@ -192,6 +192,10 @@ class LeafCache:
         if len(self._leaves) > self._capacity:
             self._leaves.popitem(last=False)
 
+    def valid_until(self) -> list[float]:
+        """When each leaf's chain ends, in unix seconds: for a forecast."""
+        return [chain.valid_until for chain in self._leaves.values()]
+
     def forget_all(self) -> None:
         """What was verified against anchors that are no longer in force."""
         self._leaves.clear()

@@ -4,7 +4,6 @@ import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from gateway import __version__
 from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
@@ -20,18 +19,19 @@ from gateway.operations.groups import GroupOperations
 from gateway.operations.imports import ImportOperations
 from gateway.operations.jobs import Job
 from gateway.operations.many import ManyOperations
-from gateway.operations.sessions import NullSessions, Sessions
+from gateway.operations.sessions import Sessions
+from gateway.operations.status import StatusOperations
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.tokens import TokenOperations
 from gateway.operations.verbs import Verb
 from gateway.operations.why import Judge, WhyOperations
-from gateway.registry.device import Status
 from gateway.registry.registry import Registry
 from gateway.registry.twins import Twins
 from gateway.roles import Actor, Role
 from gateway.settings import Settings
 from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
+from gateway.vitals import Vitals
 
 __all__ = ["VERBS", "Operations", "find_verb"]
 
@@ -52,6 +52,7 @@ class Operations:
         judge: Judge,
         attempts: Attempts | None = None,
         feed: Feed | None = None,
+        vitals: Vitals | None = None,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -84,24 +85,14 @@ class Operations:
         )
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
+        self.overview = StatusOperations(
+            registry=registry, groups=groups, catalog=catalog, sessions=sessions, settings=settings, vitals=vitals,
+            clock=clock,
+        )  # fmt: skip
         self.events = EventOperations(feed=feed, settings=settings.log)
         self.why = WhyOperations(
             judge=judge, attempts=attempts, groups=groups, sessions=sessions, settings=settings, clock=clock
         )
-
-    async def status(self) -> dict[str, Any]:
-        """What the gateway holds, counted."""
-        counted = await self._registry.counts()
-        return {
-            "running": not isinstance(self._sessions, NullSessions),
-            "version": __version__,
-            "idScope": self._settings.id_scope,
-            "hosts": list(self._settings.hosts),
-            "sessions": self._sessions.count,
-            "devices": {status.value: counted.get(status.value, 0) for status in Status},
-            "groups": len(self._groups.list()),
-            "templates": len(self._catalog.list()),
-        }
 
     async def call(
         self, verb: str, arguments: Mapping[str, Any], job: Job | None = None, *, by: Actor
@@ -163,7 +154,7 @@ def find_verb(name: str) -> Verb:
 _VIEWER, _OPERATOR, _BUILDER, _ADMINISTRATOR = Role
 
 VERBS: Final[Mapping[str, Verb]] = {
-    "status": Verb(None, Operations.status, _VIEWER),
+    "status": Verb("overview", StatusOperations.show, _VIEWER),
     "group.list": Verb("groups", GroupOperations.list, _VIEWER),
     "group.show": Verb("groups", GroupOperations.show, _VIEWER, of="name", more={"keys": _ADMINISTRATOR}),
     "group.create": Verb("groups", GroupOperations.create, _ADMINISTRATOR, of="name", writes=True),

@@ -47,13 +47,20 @@ class Registrar:
     def __init__(self, store: Store, *, max_batch: int, max_queue: int) -> None:
         self._store = store
         self._max_batch = max_batch
-        self._max_queue = max_queue
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
         self._watch_deletion: Callable[[str], Settled] | None = None
+        self.max_queue = max_queue
         self.commits = 0
+        self.written = 0
+        """Changes that were committed."""
+
+    @property
+    def waiting(self) -> int:
+        """Changes that wait for a commit."""
+        return len(self._waiting)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="registrar")
@@ -77,7 +84,7 @@ class Registrar:
         """
         if self._stopping:
             raise StoreUnavailable("the gateway is stopping")
-        if len(self._waiting) >= self._max_queue:
+        if len(self._waiting) >= self.max_queue:
             raise StoreUnavailable("too many changes wait for a commit")
         if isinstance(change, Deletion) and self._watch_deletion is not None:
             settled = _both(settled, self._watch_deletion(change.device_id))
@@ -108,6 +115,7 @@ class Registrar:
             self._fail(batch, StoreUnavailable(f"{type(error).__name__}: {error}"))
         else:
             self.commits += 1
+            self.written += len(batch)
             for waiting in batch:
                 waiting.settled(None)
 

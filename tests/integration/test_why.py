@@ -1,11 +1,6 @@
 """`gateway why` against a running gateway, and what its page says."""
 
 import json
-import os
-import pty
-import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +8,7 @@ import pytest
 from tests.e2e.test_readme import BLOCK, ROOT, sh
 from tests.support.device import Device, Fleet, packet, text
 from tests.support.gateway_process import GatewayProcess
+from tests.support.terminal import on_a_terminal, plain
 
 HUB = "localhost/{}/?api-version=2021-04-12"
 
@@ -77,10 +73,9 @@ def test_people_get_a_page_that_fits_their_terminal(
     device_id = f"why-page-{width}"
     refused(gateway, device_id, fleet.token(f"localhost/devices/{device_id}", "why-2", expires_in_s=-7200))
     lines = on_a_terminal(gateway, width, "why", device_id)
-    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines]
-    assert max(map(len, plain)) <= width
+    assert max(map(len, map(plain, lines))) <= width
     assert any("\x1b[31mrefused\x1b[0m" in line for line in lines)
-    assert any(line.strip().startswith(f"gateway device compute-key {device_id}") for line in plain)
+    assert any(plain(line).strip().startswith(f"gateway device compute-key {device_id}") for line in lines)
 
 
 def test_what_a_device_calls_itself_cannot_steer_the_terminal(gateway: GatewayProcess) -> None:
@@ -89,31 +84,6 @@ def test_what_a_device_calls_itself_cannot_steer_the_terminal(gateway: GatewayPr
     printed = "\n".join(on_a_terminal(gateway, 100, "why", "why-evil"))
     assert r"\x1b[2J\x9b2Jevil" in printed
     assert "\x1b[2J" not in printed
-
-
-def on_a_terminal(gateway: GatewayProcess, width: int, *arguments: str) -> list[str]:
-    """What a command prints on a terminal of that width."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", *arguments, "-c", gateway.setup["config"]],
-            stdin=theirs, stdout=theirs, stderr=theirs,
-            env={**os.environ, "COLUMNS": str(width), "LINES": "50", "TERM": "xterm-256color"},
-        )  # fmt: skip
-        os.close(theirs)
-        written = b""
-        while True:
-            try:
-                read = os.read(ours, 65536)
-            except OSError:  # EIO: the other end is closed
-                break
-            if not read:
-                break
-            written += read
-        assert process.wait(30) == 0, written
-    finally:
-        os.close(ours)
-    return written.decode().replace("\r\n", "\n").splitlines()
 
 
 def test_the_commands_of_the_page_on_why(gateway: GatewayProcess, fleet: Fleet, tmp_path: Path) -> None:
