@@ -68,6 +68,16 @@ class Registry:
         await self._loader.drain()
         await self.registrar.stop()
 
+    @property
+    def cached(self) -> int:
+        """Ids whose entry is in memory."""
+        return len(self._entries)
+
+    @property
+    def lookups(self) -> int:
+        """Queries that were made for ids that were not."""
+        return self._loader.queries
+
     def peek(self, device_id: str) -> DeviceEntry | None:
         """What is in memory; None if the store has to be asked."""
         entry = self._entries.get(device_id)
