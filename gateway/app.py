@@ -1,7 +1,7 @@
 """Puts the gateway together from its settings, and owns the order in which it starts and stops.
 
-    start: lock ─ store ─ groups, templates ─ control socket ─ device listeners ─ "gateway.started"
-    stop:  listeners ─ sessions ─ control socket ─ registrar drained ─ store ─ lock ─ "gateway.stopped"
+    start: lock ─ store ─ groups, templates ─ control socket ─ device listeners ─ HTTP ─ "gateway.started"
+    stop:  listeners ─ sessions ─ HTTP, control socket ─ registrar drained ─ store ─ lock ─ "gateway.stopped"
 
 `open_core` is the part without sockets; the running gateway and offline commands share it. All tasks live in
 the one `TaskGroup` of `Gateway._run`.
@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import log as logging_setup
 from gateway import mqtt
@@ -53,6 +53,9 @@ from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
 from gateway.vitals import Vitals
+
+if TYPE_CHECKING:
+    from gateway.api.http import HttpServer
 
 __all__ = ["Core", "Gateway", "open_core", "serve"]
 
@@ -217,12 +220,15 @@ class Gateway:
         listeners = _make_listeners(edge, settings, poller)
         self._watch(core, edge, router)
         control = ControlServer(settings.control_socket, core.operations)
+        http = self._make_http(core)
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick(edge, router, listeners, poller), name="deadlines")
             try:
                 await control.start()
                 for listener in listeners:
                     await listener.open()
+                if http is not None:
+                    await http.start()
                 self.tls_port = listeners[0].port
                 self.plain_port = listeners[1].port if len(listeners) > 1 else None
                 log.info(
@@ -239,8 +245,29 @@ class Gateway:
                 await self._close_connections(edge)
                 if poller is not None:
                     poller.close()
+                if http is not None:
+                    await http.stop()
                 await control.stop()
                 ticker.cancel()
+
+    def _make_http(self, core: Core) -> "HttpServer | None":
+        settings = self._settings
+        if settings.http.bind is None:
+            return None
+        # FastAPI is slow to import, and only a gateway that serves operators over HTTP needs it.
+        from gateway.api.http import HttpServer, make_app  # noqa: PLC0415
+        from gateway.api.rest.calling import Context  # noqa: PLC0415
+
+        context = Context(
+            operations=core.operations, tokens=core.tokens, id_scope=settings.id_scope, clock=self._clock
+        )
+        return HttpServer(
+            settings.http,
+            settings.http.bind,
+            make_app(context),
+            certificate_file=settings.http.certificate_file or settings.devices.certificate_file,
+            key_file=settings.http.key_file or settings.devices.key_file,
+        )
 
     def _make_edge(self, core: Core, router: TelemetryRouter) -> Edge:
         settings = self._settings

@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gateway.errors import SettingsError
 from gateway.mqtt.topics import validate_topic_filter
@@ -26,6 +34,7 @@ __all__ = [
     "AuditSettings",
     "BindAddress",
     "DeviceSettings",
+    "HttpSettings",
     "LogSettings",
     "ModelRepositorySettings",
     "ProvisioningSettings",
@@ -236,6 +245,30 @@ class AuditSettings(_Section):
     """Of what something was before or after a change; of more only the size and the SHA-256 are kept."""
 
 
+class HttpSettings(_Section):
+    """The operators' HTTP server: the REST API. Devices are not served here."""
+
+    bind: Bind | None = None
+    """Off unless it is given."""
+    tls: bool = True
+    """Without TLS, tokens cross the network as they are: loopback only, for a TLS terminator on the same host."""
+    certificate_file: Path | None = None
+    """PEM; the devices' certificate if it is not given. Likewise the key."""
+    key_file: Path | None = None
+    max_connections: int = Field(default=200, ge=1, le=10_000)
+    """Requests and connections beyond it are answered 503."""
+    keep_alive_timeout_s: int = Field(default=5, ge=1, le=300)
+    shutdown_timeout_s: int = Field(default=5, ge=1, le=60)
+
+    @model_validator(mode="after")
+    def _plain_is_loopback(self) -> "HttpSettings":
+        if self.bind is not None and not self.tls and not self.bind.is_loopback:
+            raise ValueError("without tls, bind must be a loopback address such as 127.0.0.1:8080")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("give certificate_file and key_file, or neither")
+        return self
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
@@ -262,6 +295,7 @@ class Settings(_Section):
     registry: RegistrySettings = RegistrySettings()
     applications: tuple[ApplicationSettings, ...] = ()
     audit: AuditSettings = AuditSettings()
+    http: HttpSettings = HttpSettings()
     attempts: AttemptSettings = AttemptSettings()
     log: LogSettings = LogSettings()
 

@@ -30,6 +30,7 @@ _BRAND_NEW: Final = "dtmi:com:example:BrandNewThing;1"
 _START_TIMEOUT_S: Final = 30
 _DEFAULT_DEVICE_PORT: Final = 8883
 _DEFAULT_APPLICATION_PORT: Final = 1883
+_DEFAULT_HTTP_PORT: Final = 8443
 
 
 def demo(
@@ -91,6 +92,7 @@ class _Demo:
         printed = _run(
             "init", str(self._directory), "--json",
             "--port", str(_port(_DEFAULT_DEVICE_PORT)), "--app-port", str(_port(_DEFAULT_APPLICATION_PORT)),
+            "--http-port", str(_port(_DEFAULT_HTTP_PORT)),
             capture=True,
         )  # fmt: skip
         self._setup = json.loads(printed)

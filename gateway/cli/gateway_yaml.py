@@ -64,6 +64,11 @@ $plain_bind
         password_file: $app_password_file
         subscribe: ["telemetry/#", "deadletter/#"]
 
+    # Operators' HTTP: the REST API, with API tokens (`gateway token`). Without TLS only on loopback.
+    http:
+      bind: 127.0.0.1:$http_port
+      tls: true
+
     log:
       level: info
       # console for people, json for machines
@@ -89,6 +94,7 @@ def render(
     app_port: int,
     app_name: str,
     app_password_file: Path,
+    http_port: int,
 ) -> str:
     """The text of gateway.yaml. Values are written as JSON, which is YAML for any path or name."""
     return _TEMPLATE.substitute(
@@ -100,6 +106,7 @@ def render(
         port=port,
         plain_bind=_NO_PLAIN if plain_port is None else _PLAIN.format(port=plain_port),
         app_port=app_port,
+        http_port=http_port,
         app_name=json.dumps(app_name),
         app_password_file=_quoted(app_password_file),
     )

@@ -13,7 +13,6 @@ from gateway.cli import (
     enrollments,
     groups,
     load,
-    migration,
     setup,
     signing,
     simulation,
@@ -127,5 +126,4 @@ app.add_typer(groups.app, name="group")
 app.add_typer(enrollments.app, name="enrollment")
 app.add_typer(devices.app, name="device")
 app.add_typer(templates.app, name="template")
-app.add_typer(migration.app, name="migrate")
 app.add_typer(tokens.app, name="token")

@@ -52,6 +52,9 @@ def init(
     app_port: Annotated[
         int, typer.Option(min=1, max=65535, help="The applications' port, on loopback.")
     ] = 1883,
+    http_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port of the REST API, on loopback.")
+    ] = 8443,
     plain_port: Annotated[
         int | None,
         typer.Option(min=1, max=65535, help="A devices' port without TLS, on loopback; default: none."),
@@ -59,7 +62,14 @@ def init(
     as_json: Json = False,
 ) -> None:
     """Write a ready set-up: configuration, certificates, ID scope, enrollment groups, logins."""
-    made = _make(directory.absolute(), tuple(host or ()), port=port, app_port=app_port, plain_port=plain_port)
+    made = _make(
+        directory.absolute(),
+        tuple(host or ()),
+        port=port,
+        app_port=app_port,
+        http_port=http_port,
+        plain_port=plain_port,
+    )
     if as_json:
         print_json(made)
     else:
@@ -67,7 +77,7 @@ def init(
 
 
 def _make(
-    directory: Path, hosts: Sequence[str], *, port: int, app_port: int, plain_port: int | None
+    directory: Path, hosts: Sequence[str], *, port: int, app_port: int, http_port: int, plain_port: int | None
 ) -> dict[str, Any]:
     _refuse_what_exists(directory)
     existed = directory.exists()
@@ -76,7 +86,9 @@ def _make(
     except OSError as error:
         raise OperationError(f"{directory}: can't be made: {error.strerror}") from None
     try:
-        return _fill(directory, hosts, port=port, app_port=app_port, plain_port=plain_port)
+        return _fill(
+            directory, hosts, port=port, app_port=app_port, http_port=http_port, plain_port=plain_port
+        )
     except BaseException:
         for name in _FILES:
             _remove(directory / name)
@@ -86,7 +98,13 @@ def _make(
 
 
 def _fill(
-    directory: Path, given_hosts: Sequence[str], *, port: int, app_port: int, plain_port: int | None
+    directory: Path,
+    given_hosts: Sequence[str],
+    *,
+    port: int,
+    app_port: int,
+    http_port: int,
+    plain_port: int | None,
 ) -> dict[str, Any]:
     import yaml  # noqa: PLC0415 - `gateway --help` needs none of these
 
@@ -108,6 +126,7 @@ def _fill(
         app_port=app_port,
         app_name=APPLICATION,
         app_password_file=directory / "app.password",
+        http_port=http_port,
     )
     # Before anything is written: a bad host name is the caller's mistake, and is said as such.
     settings = parse_settings(yaml.safe_load(text)["plugins"][PLUGIN_PATH], source="gateway init")
@@ -137,6 +156,7 @@ def _fill(
         "port": port,
         "plainPort": plain_port,
         "appPort": app_port,
+        "httpPort": http_port,
         "appUsername": APPLICATION,
         "appPassword": password,
         "apiToken": token,
@@ -192,6 +212,7 @@ The set-up is ready in {Path(made["config"]).parent}
   ID scope      {made["idScope"]}
   devices       {made["host"]}:{made["port"]}, TLS; they trust {made["caCertificate"]}
   applications  127.0.0.1:{made["appPort"]}, user {made["appUsername"]}, password {made["appPassword"]}
+  REST API      https://127.0.0.1:{made["httpPort"]}/api
   API token     in {Path(made["config"]).parent / "api.token"}: administrator, for a year
 
 Next:

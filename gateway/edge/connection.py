@@ -9,13 +9,12 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
 from gateway.attempts import Attempts, Presented, read_password
-from gateway.counts import EdgeCounts
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.tls import Channel
@@ -80,7 +79,6 @@ class Edge:
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     connections: "set[Connection]"
-    counts: EdgeCounts = field(default_factory=EdgeCounts)
     shutting_down: bool = False
 
 
@@ -140,16 +138,13 @@ class Connection(asyncio.Protocol):
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         edge = self._edge
         edge.connections.add(self)
-        self._opened_at = edge.monotonic()
-        edge.deadlines.watch(self, self._opened_at + edge.settings.connect_timeout_s)
+        edge.deadlines.watch(self, edge.monotonic() + edge.settings.connect_timeout_s)
 
     def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
         self._tls = version
         self._certificate = certificate
-        self._edge.counts.handshake_seconds.observe(self._edge.monotonic() - self._opened_at)
 
     def tls_failed(self, detail: str) -> None:
-        self._edge.counts.tls_failed += self._tls is None
         self._end(
             CloseReason.TLS_FAILED if self._tls is None else CloseReason.CONNECTION_LOST, detail, abort=True
         )
@@ -331,7 +326,6 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         """One CONNACK, one log line; nothing else in the gateway has changed."""
         answer = answer_for(refused.reason)
-        self._edge.counts.refused[refused.reason] += 1
         log.warning(
             "connect.refused", device_id=self._claimed_id, reason=refused.reason, detail=refused.detail, hint=answer.hint,
             peer=self.peer, tls=self._tls, connection_id=self.connection_id,
@@ -371,7 +365,6 @@ class Connection(asyncio.Protocol):
         if self._clean_session:
             remembered = None
         self._session = edge.make_session(self, admitted, connect, remembered)
-        edge.counts.accepted[admitted.dialect, admitted.verified.mechanism, self._tls] += 1
         self._set_deadlines(admitted, connect.keep_alive)
         # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
         self._write(self._mqtt.accept(session_present=remembered is not None))
@@ -388,7 +381,6 @@ class Connection(asyncio.Protocol):
     def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
         edge = self._edge
         now = self._opened_at = edge.monotonic()
-        edge.counts.admission_seconds.observe(now - self._last_heard)
         # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
         longest = float(edge.settings.max_keep_alive_s)
         self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
@@ -416,7 +408,6 @@ class Connection(asyncio.Protocol):
         if self._close_reason is not None:
             return
         self._close_reason = reason
-        self._edge.counts.closed[reason] += 1
         if self._session is not None:
             try:
                 self._end_session(reason, detail)

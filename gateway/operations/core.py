@@ -19,7 +19,6 @@ from gateway.operations.groups import GroupOperations
 from gateway.operations.imports import ImportOperations
 from gateway.operations.jobs import Job
 from gateway.operations.many import ManyOperations
-from gateway.operations.migration import MigrationOperations
 from gateway.operations.sessions import Sessions
 from gateway.operations.status import StatusOperations
 from gateway.operations.templates import TemplateOperations
@@ -84,10 +83,6 @@ class Operations:
         self.templates = TemplateOperations(
             registry=registry, catalog=catalog, twins=twins, observations=observations, clock=clock
         )
-        self.migration = MigrationOperations(
-            registry=registry, groups=groups, catalog=catalog, group_operations=self.groups,
-            enrollment_operations=self.enrollments, template_operations=self.templates, settings=settings, clock=clock,
-        )  # fmt: skip
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
         self.overview = StatusOperations(
@@ -209,6 +204,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "device.reject": Verb("devices", DeviceOperations.reject, _OPERATOR, of="device_id", writes=True),
     "device.block": Verb("devices", DeviceOperations.block, _OPERATOR, of="device_id", writes=True),
     "device.unblock": Verb("devices", DeviceOperations.unblock, _OPERATOR, of="device_id", writes=True),
+    "device.set": Verb("devices", DeviceOperations.set, _OPERATOR, of="device_id", writes=True),
     "device.assign": Verb("devices", DeviceOperations.assign, _OPERATOR, of="device_id", writes=True),
     "device.delete": Verb("devices", DeviceOperations.delete, _OPERATOR, of="device_id", writes=True),
     "device.change": Verb("many", ManyOperations.change, _OPERATOR, writes=True),
@@ -225,7 +221,6 @@ VERBS: Final[Mapping[str, Verb]] = {
     "template.versions": Verb("templates", TemplateOperations.versions, _VIEWER),
     "template.delete": Verb("templates", TemplateOperations.delete, _BUILDER, of="template_id", writes=True),
     "template.autogenerate": Verb("templates", TemplateOperations.autogenerate, _VIEWER),
-    "migrate.central": Verb("migration", MigrationOperations.central, _ADMINISTRATOR, writes=True),
     "token.list": Verb("tokens", TokenOperations.list, _ADMINISTRATOR),
     "token.show": Verb("tokens", TokenOperations.show, _ADMINISTRATOR, of="name"),
     "token.create": Verb("tokens", TokenOperations.create, _ADMINISTRATOR, of="name", writes=True),

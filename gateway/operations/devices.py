@@ -16,9 +16,9 @@ from gateway.groups import Groups
 from gateway.identity.sas import derive_device_key
 from gateway.log import get_logger
 from gateway.operations.attestation import keys_to_json
-from gateway.operations.documents import timestamp
+from gateway.operations.documents import refuse_changed, timestamp
 from gateway.operations.sessions import Sessions
-from gateway.operations.verbs import DeviceId, DeviceName, Dtmi, GroupName, Limit, Tag
+from gateway.operations.verbs import DeviceId, DeviceName, Dtmi, Etag, GroupName, Limit, Tag
 from gateway.registry.device import (
     MAX_TAGS,
     Device,
@@ -175,9 +175,54 @@ class DeviceOperations:
         """Give a blocked device the status back that it had before."""
         return self._to_json(await self._move(device_id, "unblock"))
 
-    async def delete(self, *, device_id: DeviceId) -> dict[str, Any]:
+    async def set(
+        self,
+        *,
+        device_id: DeviceId,
+        name: DeviceName | None = None,
+        template_id: Dtmi | None = None,
+        unassociate: bool = False,
+        enabled: bool | None = None,
+        create: bool = False,
+        if_match: Etag | None = None,
+    ) -> dict[str, Any]:
+        """Make a device as described: what is not given stays as it is. With `create` it need not be there yet.
+
+        `enabled` is IoT Central's: true lets a device in that waits or is blocked, false blocks it.
+        """
+        check_device_id(device_id, extended=self._extended_ids)
+        check_name(name)
+        if template_id is not None:
+            refuse_unknown_template(self._catalog, template_id)
+        now = self._clock()
+
+        def described(known: Device | None) -> Device:
+            if known is None:
+                if not create:
+                    raise NotFoundError(f"there is no device {device_id}", hint="see `gateway device list`")
+                if if_match is not None:
+                    refuse_changed(f"the device {device_id}", "", if_match)
+                device = Device.new(device_id, status=Status.REGISTERED, now=now)
+            else:
+                refuse_changed(f"the device {device_id}", known.etag, if_match)
+                device = known
+            changes: dict[str, Any] = {} if name in {None, device.name} else {"name": name}
+            if unassociate or template_id not in {None, device.template_id}:
+                by = "operator" if template_id is not None else None
+                changes |= {"template_id": template_id, "template_assigned_by": by}
+            changed = device.replace(now=now, **changes) if changes else device
+            return changed if enabled is None else _enabled(changed, enabled, now=now)
+
+        device = await self._registry.change(device_id, described)
+        closed = 0
+        if device.status is Status.BLOCKED:
+            closed = self._sessions.close_device(device_id, CloseReason.DEVICE_BLOCKED)
+        log.info("device.changed", device_id=device_id, change="set", status=device.status)
+        return self._to_json(device) | {"closedSessions": closed}
+
+    async def delete(self, *, device_id: DeviceId, if_match: Etag | None = None) -> dict[str, Any]:
         """Forget a device and its twin, and close its session. With a valid credential it may register anew."""
-        await self._get(device_id)
+        refuse_changed(f"the device {device_id}", (await self._get(device_id)).etag, if_match)
         await self._registry.delete(device_id)
         closed = self._sessions.close_device(device_id, CloseReason.DEVICE_DELETED)
         log.info("device.changed", device_id=device_id, change="deleted", closed_sessions=closed)
@@ -232,7 +277,19 @@ class DeviceOperations:
             "createdAt": timestamp(device.created_at),
             "updatedAt": timestamp(device.updated_at),
             "assignedAt": timestamp(device.assigned_at),
+            "etag": device.etag,
         }
+
+
+def _enabled(device: Device, enabled: bool, *, now: float) -> Device:
+    """Let in, or blocked: along the transition table, in as many steps as it takes."""
+    if enabled and device.status is Status.BLOCKED:
+        device = transition(device, "unblock", now=now)
+    if enabled and device.status is Status.WAITING:
+        return transition(device, "approve", now=now)
+    if not enabled and device.status is not Status.BLOCKED:
+        return transition(device, "block", now=now)
+    return device
 
 
 def sas_group(groups: Groups, name: str | None) -> tuple[EnrollmentGroup, SymmetricKeys]:

@@ -30,9 +30,9 @@ from gateway.operations.attestation import (
     takes_away,
 )
 from gateway.operations.devices import check_device_id
-from gateway.operations.documents import timestamp
+from gateway.operations.documents import refuse_changed, timestamp
 from gateway.operations.sessions import Sessions
-from gateway.operations.verbs import DeviceId, Limit, Pem
+from gateway.operations.verbs import DeviceId, Etag, Limit, Pem
 from gateway.registry.registry import Registry
 from gateway.secrets import SymmetricKey
 from gateway.session import CloseReason
@@ -116,22 +116,12 @@ class EnrollmentOperations:
         enrollment = IndividualEnrollment.new(
             device_id, given.create(attestation, device_id, now=now), now=now
         )
-        await self.add(enrollment)
-        return _to_json(enrollment)
-
-    async def add(self, enrollment: IndividualEnrollment) -> None:
-        """Raises `ConflictError` if the device is enrolled already."""
-        device_id = enrollment.registration_id
         async with self._changing:
             if await self._find(device_id) is not None:
                 raise ConflictError(f"{device_id} has an individual enrollment already")
             await self._registry.save_individual(enrollment)
-        log.info(
-            "enrollment.changed",
-            device_id=device_id,
-            change="created",
-            mechanism=mechanism_of(enrollment.attestation),
-        )
+        log.info("enrollment.changed", device_id=device_id, change="created", mechanism=attestation)
+        return _to_json(enrollment)
 
     async def update(
         self,
@@ -147,6 +137,7 @@ class EnrollmentOperations:
         remove_secondary: bool = False,
         endorsement_key: TpmPublic | None = None,
         storage_root_key: TpmPublic | None = None,
+        if_match: Etag | None = None,
     ) -> dict[str, Any]:
         """Change the credential. What is not given stays, unless `attestation` names another mechanism.
 
@@ -172,7 +163,7 @@ class EnrollmentOperations:
                 return given.create(attestation, device_id, now=now)
             return given.change(old, device_id, remove_secondary=remove_secondary, now=now)
 
-        return await self._change(device_id, changed, "updated", now=now)
+        return await self._change(device_id, changed, "updated", now=now, if_match=if_match)
 
     async def regenerate_key(self, *, device_id: DeviceId, key: KeySlot | None = None) -> dict[str, Any]:
         """Replace the primary or the secondary key by a new one, and close the device's session.
@@ -205,10 +196,10 @@ class EnrollmentOperations:
         """Refuse the device, and close its session."""
         return await self._set_enabled(device_id, False)
 
-    async def delete(self, *, device_id: DeviceId) -> dict[str, Any]:
+    async def delete(self, *, device_id: DeviceId, if_match: Etag | None = None) -> dict[str, Any]:
         """Delete the enrollment and close the device's session. The device may come in by a group."""
         async with self._changing:
-            await self._get(device_id)
+            _refuse_changed(await self._get(device_id), if_match)
             await self._registry.delete_individual(device_id)
         closed = self._sessions.close_device(device_id, CloseReason.ENROLLMENT_CHANGED)
         log.info("enrollment.changed", device_id=device_id, change="deleted", closed_sessions=closed)
@@ -232,10 +223,12 @@ class EnrollmentOperations:
         verb: str,
         *,
         now: float,
+        if_match: str | None = None,
     ) -> dict[str, Any]:
         """Put a changed credential in force; a session that may rest on what is gone is closed after that."""
         async with self._changing:
             old = await self._get(device_id)
+            _refuse_changed(old, if_match)
             attestation = change(old.attestation)
             enrollment = old
             if attestation != old.attestation:
@@ -263,6 +256,10 @@ class EnrollmentOperations:
         return enrollment
 
 
+def _refuse_changed(enrollment: IndividualEnrollment, if_match: str | None) -> None:
+    refuse_changed(f"the individual enrollment of {enrollment.registration_id}", enrollment.etag, if_match)
+
+
 def _to_json(enrollment: IndividualEnrollment) -> dict[str, Any]:
     """Without secrets."""
     document: dict[str, Any] = {
@@ -271,6 +268,7 @@ def _to_json(enrollment: IndividualEnrollment) -> dict[str, Any]:
         "enabled": enrollment.enabled,
         "createdAt": timestamp(enrollment.created_at),
         "updatedAt": timestamp(enrollment.updated_at),
+        "etag": enrollment.etag,
     }
     match enrollment.attestation:
         case ThumbprintPair(primary=primary, secondary=secondary):

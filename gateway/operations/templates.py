@@ -5,6 +5,7 @@ devices find their template without another connect.
 """
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Callable
 from typing import Annotated, Any, Final
@@ -15,8 +16,8 @@ from pydantic import Field
 from gateway.catalog import TemplateCatalog
 from gateway.errors import ConflictError, NotFoundError, OperationError, TemplateError
 from gateway.log import get_logger
-from gateway.operations.documents import timestamp
-from gateway.operations.verbs import DeviceId, DeviceName, Dtmi
+from gateway.operations.documents import refuse_changed, timestamp
+from gateway.operations.verbs import DeviceId, DeviceName, Dtmi, Etag
 from gateway.registry.device import Device
 from gateway.registry.registry import Registry
 from gateway.registry.store import DeviceQuery
@@ -97,26 +98,32 @@ class TemplateOperations:
     async def export(self, *, template_id: Dtmi) -> dict[str, Any]:
         """A template's DTDL with all it depends on: what `import` takes."""
         template = self._get(template_id)
-        return {"id": template.id, "document": list(template.documents)}
+        return {
+            "id": template.id,
+            "displayName": template.display_name,
+            "document": list(template.documents),
+            "etag": _etag(template),
+        }
 
-    async def import_(self, *, content: Dtdl, root: Dtmi | None = None) -> dict[str, Any]:
+    async def import_(
+        self, *, content: Dtdl, root: Dtmi | None = None, if_match: Etag | None = None
+    ) -> dict[str, Any]:
         """Publish a template from DTDL text. `root` says which interface is the model, if several could be.
 
         Interfaces that the text lacks are taken from the templates that are published already.
         """
-        template = self.build(content, root)
+        documents = _parse(content)
+        model_id = root or _only_root(documents)
+        template = build_template(
+            _completed(documents, model_id, self._catalog), model_id, source="published"
+        )
         async with self._changing:
+            _refuse_changed(model_id, self._catalog.get(model_id), if_match)
             await self._catalog.publish(template)
         associated = await self._associate(template)
         return {**_summary(template), "associatedDevices": associated}
 
-    def build(self, content: str, root: str | None) -> DeviceTemplate:
-        """The template that `import_` publishes. Raises `TemplateError`."""
-        documents = _parse(content)
-        model_id = root or _only_root(documents)
-        return build_template(_completed(documents, model_id, self._catalog), model_id, source="published")
-
-    async def delete(self, *, template_id: Dtmi) -> dict[str, Any]:
+    async def delete(self, *, template_id: Dtmi, if_match: Etag | None = None) -> dict[str, Any]:
         """Delete a device template that no device has."""
         users = 0
 
@@ -126,7 +133,7 @@ class TemplateOperations:
             return users > 0
 
         async with self._changing:
-            self._get(template_id)
+            _refuse_changed(template_id, self._get(template_id), if_match)
             if not await self._catalog.withdraw(template_id, unless=is_used):
                 raise ConflictError(
                     f"{users} devices have the device template {template_id}",
@@ -212,6 +219,17 @@ class TemplateOperations:
                 f"there is no device template {template_id}", hint="see `gateway template list`"
             )
         return template
+
+
+def _etag(template: DeviceTemplate) -> str:
+    """A template is what it says: its etag is made from that."""
+    return hashlib.sha256(template.to_json().encode()).hexdigest()[:16]
+
+
+def _refuse_changed(template_id: str, template: DeviceTemplate | None, if_match: str | None) -> None:
+    if if_match is not None:
+        etag = _etag(template) if template is not None else ""
+        refuse_changed(f"the device template {template_id}", etag, if_match)
 
 
 def _parse(content: str) -> list[Any]:

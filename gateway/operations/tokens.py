@@ -19,7 +19,8 @@ log = get_logger()
 
 TokenName = Annotated[str, Field(min_length=1, max_length=255)]
 RoleName = Literal["viewer", "operator", "builder", "administrator"]
-Days = Annotated[float, Field(gt=0, le=3660)]
+_MAX_DAYS: Final = 3660
+Days = Annotated[float, Field(gt=0, le=_MAX_DAYS)]
 
 _TOKEN_NAME: Final = re.compile(r"[A-Za-z0-9-]{1,255}")
 _DAY_S: Final = 86_400
@@ -42,13 +43,21 @@ class TokenOperations:
         """Show what an API token may do, and until when."""
         return self._to_json(self._get(name))
 
-    async def create(self, *, name: TokenName, role: RoleName, days: Days = 365.0) -> dict[str, Any]:
-        """Make an API token. Its text is in the answer, and can't be shown again."""
+    async def create(
+        self, *, name: TokenName, role: RoleName, days: Days = 365.0, expires_at: float | None = None
+    ) -> dict[str, Any]:
+        """Make an API token, good for so many days or until `expires_at`, in unix seconds.
+
+        Its text is in the answer, and can't be shown again.
+        """
         if _TOKEN_NAME.fullmatch(name) is None:
             raise OperationError(
                 f"{name!r} can't name a token", hint="use letters, digits and '-' only, at most 255 of them"
             )
         now = self._clock()
+        until = now + days * _DAY_S if expires_at is None else expires_at
+        if not now < until <= now + _MAX_DAYS * _DAY_S:
+            raise OperationError(f"an API token expires in the future, in {_MAX_DAYS} days at most")
         async with self._changing:
             if self._tokens.get(name) is not None:
                 raise ConflictError(
@@ -56,7 +65,7 @@ class TokenOperations:
                 )
             if len(self._tokens.list()) >= MAX_TOKENS:
                 raise ConflictError(f"there are {MAX_TOKENS} API tokens already", hint="delete some")
-            token, text = await self._tokens.create(name, Role(role), now=now, expires_at=now + days * _DAY_S)
+            token, text = await self._tokens.create(name, Role(role), now=now, expires_at=until)
         log.info("token.changed", token_id=name, change="created", role=role)
         return self._to_json(token) | {"token": text}
 

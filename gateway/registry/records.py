@@ -110,6 +110,7 @@ def _group(values: dict[str, Any]) -> EnrollmentGroup:
 
 def _individual(values: dict[str, Any]) -> IndividualEnrollment:
     attestation = _load(values.pop("attestation"))
+    values["enabled"] = bool(values["enabled"])  # SQLite's own driver gives 0 or 1
     if isinstance(attestation, SigningCertificates):
         raise TypeError("an individual enrollment has no CA")
     return IndividualEnrollment(attestation=attestation, **values)

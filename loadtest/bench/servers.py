@@ -120,9 +120,11 @@ class Server:
 
 def make_setup(directory: Path, *models: Path) -> Setup:
     """A set-up of the gateway as `gateway init` makes it, with these device templates; the log is JSON lines."""
-    tls, application, plain = _free_ports(3)
-    arguments = ("--port", str(tls), "--app-port", str(application), "--plain-port", str(plain), "--json")
-    document = json.loads(_gateway("init", str(directory), *arguments))
+    ports = zip(
+        ("--port", "--app-port", "--plain-port", "--http-port"), map(str, _free_ports(4)), strict=True
+    )
+    arguments = (argument for option in ports for argument in option)
+    document = json.loads(_gateway("init", str(directory), *arguments, "--json"))
     config = Path(document["config"])
     _log_as_json(config)
     for model in models:

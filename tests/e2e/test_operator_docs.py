@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.e2e.test_readme import BLOCK, ROOT, sh
+from tests.support.gateway_process import GatewayProcess
 
 
 def blocks(page: str) -> dict[str, str]:
@@ -29,6 +30,20 @@ def test_the_page_on_enrollment_groups(tmp_path: Path) -> None:
     assert "Factory CA" in printed
     printed = sh(known + commands["change"], tmp_path)
     assert "removed the primary CA of group Factory" in printed
+
+
+def test_the_page_on_the_api(tmp_path: Path) -> None:
+    commands = blocks("api.md")
+    assert set(commands) == {"ask", "verbs", "possession"}
+    with GatewayProcess(tmp_path / "gw") as gateway:
+        # The usual port may be taken where tests run; everything else is as a reader types it.
+        known = commands["ask"].replace("8443", str(gateway.setup["httpPort"]))
+        (tmp_path / "gw" / "api.token").write_text(gateway.setup["apiToken"])
+        printed = sh(known, tmp_path)
+        assert '"enabled":false' in printed
+        assert '"verb":"device.delete"' in printed
+        assert '"tags":["hall-3"]' in sh(known + commands["verbs"], tmp_path)
+        assert '"verified":true' in sh(known + commands["possession"], tmp_path)
 
 
 def test_the_page_on_operators(tmp_path: Path) -> None:

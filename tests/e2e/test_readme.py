@@ -37,7 +37,7 @@ def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     init, serve = commands["setup"].splitlines()
     # The usual ports may be taken where tests run; everything else is as a reader types it.
-    sh(f"{init} --port {free_port()} --app-port {free_port()}", tmp_path)
+    sh(f"{init} --port {free_port()} --app-port {free_port()} --http-port {free_port()}", tmp_path)
     with subprocess.Popen(
         serve.split(), cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as gateway:  # fmt: skip

@@ -4,9 +4,11 @@
 runs, and ends it. Waiting is always for a log line or a process, never for time to pass.
 """
 
+import contextlib
 import json
 import os
 import queue
+import random
 import socket
 import subprocess
 import sys
@@ -15,13 +17,16 @@ from pathlib import Path
 from typing import Any, Self
 
 TIMEOUT_S = 30.0
+_PORTS = range(15_000, 32_000)
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing has, below those that the system gives to outgoing connections: nothing will take it soon."""
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("0.0.0.0", port))
+            return port
+    raise AssertionError("100 ports in a row are taken")
 
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, check: bool = True,
@@ -56,8 +61,8 @@ class GatewayProcess:
         self.output: list[str] = []
         self._news: queue.Queue[dict[str, Any] | None] = queue.Queue()
         if init:
-            arguments: list[str | Path] = ["init", directory, "--port", str(port or free_port()),
-                                           "--app-port", str(free_port()), "--json"]  # fmt: skip
+            arguments: list[str | Path] = ["init", directory, "--json", "--port", str(port or free_port())]
+            arguments += ["--app-port", str(free_port()), "--http-port", str(free_port())]
             if plain:
                 arguments += ["--plain-port", str(free_port())]
             self.setup: dict[str, Any] = json.loads(run_cli(*arguments).stdout)

@@ -85,7 +85,7 @@ def test_whatever_changes_something_is_audited() -> None:
         "template.versions",
     }  # fmt: skip
     for name, verb in VERBS.items():
-        reads = name in only_read or name.endswith((".list", ".show", ".show_ca", ".why"))
+        reads = name in only_read or name.endswith((".list", ".show", ".show_ca", ".why", ".follow"))
         assert verb.writes != reads, name
         assert verb.of is None or verb.of in verb.arguments.model_fields, name
 

@@ -285,6 +285,7 @@ async def test_a_device_registered_in_advance_needs_no_approval(bench: Bench) ->
         "id": "a", "name": "The mill", "status": "registered", "template": None, "tags": [], "modelId": None,
         "enrollmentGroup": None, "provisioned": False, "enabled": True, "connected": False,
         "createdAt": "2027-01-15T08:00:00.000Z", "updatedAt": "2027-01-15T08:00:00.000Z", "assignedAt": None,
+        "etag": (await bench.call("device.show", device_id="a"))["etag"],
     }  # fmt: skip
     with pytest.raises(ConflictError, match="the device a exists already"):
         await bench.call("device.register", device_id="a")
