@@ -24,6 +24,7 @@ from gateway.hub.grammar import HubLogin
 from gateway.hub.grammar import parse_username as parse_hub_username
 from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.sas import SasToken, names_dps, names_hub
+from gateway.intake import Intake
 from gateway.log import get_logger
 from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device, Status, is_device_id, transition
@@ -72,8 +73,15 @@ class Admission:
     """Decides CONNECTs and registrations with the groups, devices and templates in force."""
 
     def __init__(
-        self, *, settings: Settings, registry: Registry, groups: Groups, catalog: TemplateCatalog
+        self,
+        *,
+        settings: Settings,
+        registry: Registry,
+        groups: Groups,
+        catalog: TemplateCatalog,
+        intake: Intake | None = None,
     ) -> None:
+        self.intake = intake or Intake(settings.devices.storm, now=0.0)
         self._id_scope = settings.id_scope
         self._hosts = frozenset(host.lower() for host in settings.hosts)
         self._leeway_s = settings.provisioning.token_leeway_s
@@ -133,6 +141,8 @@ class Admission:
             and _is_settled(device, verified)
             and not _is_news(device, model_id, Dialect.HUB)
         ):
+            if not self.intake.admit(verified.enrollment_group, now, is_known=True):
+                return Refused(Reason.OVERLOADED)
             return Admitted(Dialect.HUB, device_id, verified, device, verified.expires_at)
         return run_eagerly(self._admit_changed(device_id, verified, device, model_id, now=now))
 
@@ -140,6 +150,8 @@ class Admission:
         self, device_id: str, verified: Verified, device: Device | None, model_id: str | None, *, now: float
     ) -> Admitted | Refused:
         """On the hub, what is new or has something to change."""
+        if device is not None and not self.intake.admit(verified.enrollment_group, now, is_known=True):
+            return Refused(Reason.OVERLOADED)
         enrolled = await self._enroll(device_id, verified, device, model_id, Dialect.HUB, now=now)
         if isinstance(enrolled, Refused):
             return enrolled
@@ -280,7 +292,10 @@ class Admission:
         if model_id is not None and not _is_usable(model_id):
             model_id = None
         if device is None:
-            device = await self._register(device_id, verified, model_id, announced_by, now=now)
+            registered = await self._register(device_id, verified, model_id, announced_by, now=now)
+            if isinstance(registered, Refused):
+                return registered
+            device = registered
         standing = _standing(device)
         if standing is not None:
             return standing
@@ -299,6 +314,19 @@ class Admission:
         return device
 
     async def _register(
+        self, device_id: str, verified: Verified, model_id: str | None, announced_by: Dialect, *, now: float
+    ) -> Device | Refused:
+        group = verified.enrollment_group
+        if not self.intake.begin_registration(group):
+            return Refused(Reason.OVERLOADED)
+        try:
+            if not self.intake.admit(group, now, is_known=False):
+                return Refused(Reason.OVERLOADED)
+            return await self._register_now(device_id, verified, model_id, announced_by, now=now)
+        finally:
+            self.intake.end_registration(group)
+
+    async def _register_now(
         self, device_id: str, verified: Verified, model_id: str | None, announced_by: Dialect, *, now: float
     ) -> Device:
         template_id = await self._discover(model_id) if model_id else None

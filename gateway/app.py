@@ -33,6 +33,7 @@ from gateway.edge.deadlines import Deadlines
 from gateway.edge.listener import DeviceListener
 from gateway.edge.poller import Poller, has_epoll
 from gateway.edge.sessions import SessionTable
+from gateway.edge.storm import StormControl
 from gateway.edge.tls import make_context
 from gateway.errors import GatewayError, SettingsError, StartError
 from gateway.feed import Feed
@@ -216,7 +217,7 @@ class Gateway:
             observations=core.observations,
         )
         edge = self._make_edge(core, router)
-        poller = Poller() if has_epoll() else None
+        poller = Poller(edge.storm) if has_epoll() else None
         listeners = _make_listeners(edge, settings, poller)
         self._watch(core, edge, router)
         control = ControlServer(settings.control_socket, core.operations)
@@ -306,6 +307,7 @@ class Gateway:
             attempts=self.attempts,
             sessions=self.sessions,
             deadlines=Deadlines(now=time.monotonic()),
+            storm=StormControl(settings.devices.storm, now=time.monotonic()),
             make_session=make_session,
             max_connections=_room_for_connections(settings.devices),
             clock=self._clock,
@@ -345,6 +347,7 @@ class Gateway:
             self.vitals.sample()
             for listener in listeners:
                 listener.report_turned_away()
+            _report_shed(edge)
             if poller is not None and poller.resume_accepting():
                 log.warning(
                     "listener.paused",
@@ -362,6 +365,14 @@ class Gateway:
                     await asyncio.sleep(_CLOSING_POLL_S)
 
 
+def _report_shed(edge: Edge) -> None:
+    """One line for all that storm control turned away, refused or delayed since the last one, by cause."""
+    shed = {**edge.storm.report(), **edge.admission.intake.report()}
+    if shed:
+        queue = edge.storm.queue
+        log.warning("storm.shed", **shed, handshakes=queue.handshakes, waiting=queue.waiting)
+
+
 def _quiet_garbage_collector() -> None:
     """Look for cycles less often, and never among what start-up left behind.
 
@@ -375,7 +386,8 @@ def _quiet_garbage_collector() -> None:
 
 def _room_for_connections(devices: DeviceSettings) -> int:
     """How many devices may be connected: the setting, or what the system lets this process open."""
-    allowed = allow_open_files(devices.max_connections + _SPARE_FILES) - _SPARE_FILES
+    spare = devices.storm.max_waiting + _SPARE_FILES
+    allowed = allow_open_files(devices.max_connections + spare) - spare
     if allowed >= devices.max_connections:
         return devices.max_connections
     if "max_connections" in devices.model_fields_set:  # asked for, not just the default

@@ -40,6 +40,7 @@ __all__ = [
     "ProvisioningSettings",
     "RegistrySettings",
     "Settings",
+    "StormSettings",
     "TelemetrySettings",
     "TwinSettings",
     "load_config_file",
@@ -87,6 +88,44 @@ class BindAddress(_Section):
 Bind = Annotated[BindAddress, BeforeValidator(BindAddress.parse)]
 
 
+class StormSettings(_Section):
+    """What a connect storm may use (docs/storms.md says how to choose)."""
+
+    max_handshakes: int = Field(default=1024, ge=1, le=100_000)
+    """Connections between accept and CONNACK. The next ones wait in the room before TLS."""
+    per_address_share: float = Field(default=0.5, gt=0, le=1)
+    """The part of `max_handshakes` that one address (IPv6: one /64) may hold."""
+    max_waiting: int = Field(default=2048, ge=0, le=100_000)
+    """Accepted connections that wait for a handshake; fewer if not as many can be let in within `max_wait_s`."""
+    max_wait_s: float = Field(default=2.0, gt=0, le=60)
+    """Who has waited for so long is closed, to try again."""
+    max_turned_away_per_s: int = Field(default=5000, ge=1, le=1_000_000)
+    """Connections closed before TLS; each costs about 15 µs. More than this stay in the accept backlog."""
+    admission_rate_per_s: float | None = Field(default=None, ge=1)
+    """Hub sessions and registrations admitted per second; None: as many as there is time for."""
+    max_registrations: int = Field(default=512, ge=1, le=100_000)
+    """New devices that wait for their commit; the next ones are told to come back."""
+    per_group_share: float = Field(default=0.5, gt=0, le=1)
+    """What one enrollment group may use of the rate and the registrations before others come first."""
+    retry_after_min_s: int = Field(default=5, ge=1, le=3600)
+    """The provisioning service's 429 names a time between these two, so that they do not all come back at once."""
+    retry_after_max_s: int = Field(default=30, ge=1, le=3600)
+    refusals_before_delay: int = Field(default=5, ge=1, le=1000)
+    """After so many refusals of one identity at one address, each further answer takes twice as long."""
+    max_delay_s: float = Field(default=10.0, ge=0, le=60)
+    max_delayed: int = Field(default=1000, ge=0, le=100_000)
+    """Refusals held back at once; more are answered at once."""
+    max_records: int = Field(default=50_000, ge=1, le=10_000_000)
+    """Addresses that are remembered, and as many (address, identity) pairs; about 250 bytes each."""
+    forget_after_s: float = Field(default=600.0, ge=1)
+
+    @model_validator(mode="after")
+    def _retry_after_is_a_range(self) -> "StormSettings":
+        if self.retry_after_max_s < self.retry_after_min_s:
+            raise ValueError("retry_after_max_s is below retry_after_min_s")
+        return self
+
+
 class DeviceSettings(_Section):
     """The listeners that devices dial, and what one connection may use."""
 
@@ -115,6 +154,7 @@ class DeviceSettings(_Section):
     max_offline_sessions: int = Field(default=50_000, ge=0)
     """Sessions with clean_session=0 whose subscriptions are remembered while the device is away."""
     shutdown_timeout_s: int = Field(default=10, ge=1)
+    storm: StormSettings = StormSettings()
 
 
 class ProvisioningSettings(_Section):

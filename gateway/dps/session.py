@@ -158,6 +158,12 @@ class DpsSession:
                 self._send(
                     grammar.response_topic(202, request_id, retry_after_s), grammar.pending_body(operation_id)
                 )
+            case Refused(reason=Reason.OVERLOADED):
+                # Counted by the second (`storm.shed`), not logged one by one: there are many when there are any.
+                self._send_error(
+                    request_id, answer_for(outcome.reason).dps_error, "Too many devices at once",
+                    retry_after_s=self._admission.intake.retry_after_s(),
+                )  # fmt: skip
             case Refused():
                 answer = answer_for(outcome.reason)
                 log.warning(

@@ -10,13 +10,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, assert_never, cast
+from typing import Any, Final, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
 from gateway.attempts import Attempts, Presented, read_password
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
+from gateway.edge.storm import StormControl
 from gateway.edge.tls import Channel
 from gateway.errors import GatewayError
 from gateway.identity.evidence import CertificateEvidence
@@ -43,6 +44,10 @@ _FOR_WHY: Final = frozenset(CloseReason) - {
     CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
 }  # fmt: skip
 """Ends that an operator wants to know of who asks why a device is not connected."""
+_FAULTS_OF_THE_PEER: Final = frozenset(
+    {CloseReason.TLS_FAILED, CloseReason.PROTOCOL_VIOLATED, CloseReason.CONNECT_TIMED_OUT}
+)
+"""Ends of a handshake that count against the peer's address."""
 _LINGER_S: Final = 5.0
 """How long a closed connection may take to send what it holds."""
 
@@ -74,6 +79,7 @@ class Edge:
     attempts: Attempts
     sessions: SessionTable
     deadlines: Deadlines
+    storm: StormControl[Any]
     make_session: SessionFactory
     max_connections: int
     clock: Callable[[], float] = time.time
@@ -87,8 +93,9 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
-        "_edge", "_expires_at", "_keep_alive_s", "_last_heard", "_messages_in", "_messages_out", "_mqtt", "_opened_at",
-        "_session", "_tls", "bucket", "connection_id", "device_id", "dialect", "enrollment_group", "key_slot", "peer",
+        "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
+        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "bucket", "connection_id", "device_id", "dialect",
+        "enrollment_group", "key_slot", "peer",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -109,6 +116,8 @@ class Connection(asyncio.Protocol):
         self._claimed_id: str | None = None
         self._clean_session = True
         self._close_reason: CloseReason | None = None
+        self._handshake: str | None = None
+        self._held_answer: int | None = None
         self._keep_alive_s = 0.0
         self._expires_at: float | None = None
         self._last_heard = 0.0
@@ -138,6 +147,7 @@ class Connection(asyncio.Protocol):
         self.peer = f"{peer[0]}:{peer[1]}" if peer else "unknown"
         edge = self._edge
         edge.connections.add(self)
+        self._handshake = edge.storm.began(peer[0] if peer else "")
         edge.deadlines.watch(self, edge.monotonic() + edge.settings.connect_timeout_s)
 
     def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
@@ -187,6 +197,9 @@ class Connection(asyncio.Protocol):
         """See `gateway.edge.deadlines`. One look covers CONNECT time-out, keep-alive and token expiry."""
         if self._close_reason is not None:
             self._channel.abort()  # it was closed politely, and the peer does not read
+        elif self._held_answer is not None:
+            self._write(self._mqtt.refuse(self._held_answer))
+            self._end(CloseReason.REFUSED)
         elif self._session is None:
             self._end(CloseReason.CONNECT_TIMED_OUT)
         elif self._expires_at is not None and now >= self._expires_at:
@@ -324,15 +337,30 @@ class Connection(asyncio.Protocol):
             self._accept(outcome)
 
     def _refuse(self, refused: Refused) -> None:
-        """One CONNACK, one log line; nothing else in the gateway has changed."""
-        answer = answer_for(refused.reason)
-        log.warning(
-            "connect.refused", device_id=self._claimed_id, reason=refused.reason, detail=refused.detail, hint=answer.hint,
-            peer=self.peer, tls=self._tls, connection_id=self.connection_id,
-        )  # fmt: skip
+        """One CONNACK, one log line; nothing else in the gateway has changed.
+
+        Overload is not logged one by one but counted (`storm.shed`), and the answer to somebody who keeps failing is
+        held back for a while.
+        """
+        edge, answer = self._edge, answer_for(refused.reason)
+        if refused.reason is not Reason.OVERLOADED:
+            log.warning(
+                "connect.refused", device_id=self._claimed_id, reason=refused.reason, detail=refused.detail,
+                hint=answer.hint, peer=self.peer, tls=self._tls, connection_id=self.connection_id,
+            )  # fmt: skip
+        if self._handshake is not None:
+            now = edge.monotonic()
+            delay_s = edge.storm.refused(self._handshake, self._claimed_id, refused.reason, now)
+            self._handshake = None
+            if delay_s:
+                self._held_answer = answer.connack
+                edge.deadlines.watch(self, now + delay_s)
+                self._remember(refused)
+                return
         self._write(self._mqtt.refuse(answer.connack))
         self._end(CloseReason.REFUSED)
         self._remember(refused)
+        self._connect = None
 
     def _remember(self, refused: Refused) -> None:
         """For `gateway why`."""
@@ -346,7 +374,6 @@ class Connection(asyncio.Protocol):
                     connect.client_id, connect.username, read_password(connect.password), self._certificate
                 ),
             )  # fmt: skip
-        self._connect = None
 
     def _accept(self, admitted: Admitted) -> None:
         edge, connect = self._edge, self._connect
@@ -365,6 +392,9 @@ class Connection(asyncio.Protocol):
         if self._clean_session:
             remembered = None
         self._session = edge.make_session(self, admitted, connect, remembered)
+        if self._handshake is not None:
+            edge.storm.admitted(self._handshake, self.device_id, self.enrollment_group, self._last_heard)
+            self._handshake = None
         self._set_deadlines(admitted, connect.keep_alive)
         # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
         self._write(self._mqtt.accept(session_present=remembered is not None))
@@ -408,6 +438,13 @@ class Connection(asyncio.Protocol):
         if self._close_reason is not None:
             return
         self._close_reason = reason
+        if self._handshake is not None:
+            self._edge.storm.broke_off(
+                self._handshake, self._edge.monotonic(), is_fault_of_peer=reason in _FAULTS_OF_THE_PEER
+            )
+            self._handshake = None
+        elif self._held_answer is not None:
+            self._edge.storm.answered_late()
         if self._session is not None:
             try:
                 self._end_session(reason, detail)

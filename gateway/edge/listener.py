@@ -90,6 +90,10 @@ class DeviceListener:
 
     def _make_protocol(self) -> asyncio.Protocol:
         edge = self._edge
+        # Without the poller there is no room to wait in: who finds no handshake free is turned away.
+        if self._poller is None and edge.storm.queue.handshakes >= edge.settings.storm.max_handshakes:
+            edge.storm.turned_away += 1
+            return _TurnedAway()
         if len(edge.connections) >= edge.max_connections:
             self._turned_away += 1
             return _TurnedAway()

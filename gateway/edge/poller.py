@@ -12,10 +12,14 @@ turn leaves at its end; what the kernel does not take waits in the channel, for 
 
 import asyncio
 import errno
+import os
 import select
 import socket
+import time
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
+
+from gateway.edge.storm import StormControl, Verdict, address_prefix
 
 __all__ = ["Poller", "PollerProtocol", "SocketChannel", "has_epoll"]
 
@@ -25,6 +29,10 @@ _WRITABLE: Final = 0x004
 _MAX_EVENTS: Final = 256
 _MAX_ACCEPTS: Final = 128
 """In one turn: the sessions that are there have a turn of their own soon."""
+_MAX_LOOKS: Final = 512
+"""In one turn, with those that wait or are turned away, which costs little."""
+_QUEUE_CHECK_S: Final = 0.05
+"""While somebody waits to be let in; most are let in at the end of a turn."""
 _READ_SIZE: Final = 64 * 1024
 _SEND_AT_ONCE: Final = 64 * 1024
 """More than this does not wait for the end of the turn, so that what is held is what the kernel refused."""
@@ -176,10 +184,24 @@ class _Listener(NamedTuple):
     make_protocol: Callable[[], PollerProtocol]
 
 
-class Poller:
-    """The epoll. Everything runs in turns of the event loop that was running when it was made."""
+class Accepted(NamedTuple):
+    """A connection of which nothing has been read yet."""
 
-    def __init__(self) -> None:
+    listener: _Listener
+    fd: int
+    peer: Any
+
+
+class Poller:
+    """The epoll. Everything runs in turns of the event loop that was running when it was made.
+
+    With `storm`, a connection may have to wait before it gets a channel and a protocol, or is closed instead.
+    """
+
+    def __init__(self, storm: StormControl[Accepted] | None = None) -> None:
+        self._storm = storm
+        self._queue_check: asyncio.TimerHandle | None = None
+        self._resting: list[socket.socket] = []
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._channels: dict[int, SocketChannel] = {}
@@ -197,8 +219,13 @@ class Poller:
     def stop_listening(self, sock: socket.socket) -> None:
         """Forget `sock`, which the caller closes."""
         del self._listeners[sock.fileno()]
+        if self._storm is not None:
+            for waiting in self._storm.queue.clear():
+                os.close(waiting.fd)
         if sock in self._paused:
             self._paused.remove(sock)
+        elif sock in self._resting:
+            self._resting.remove(sock)
         else:
             self._epoll.unregister(sock.fileno())
 
@@ -211,6 +238,8 @@ class Poller:
 
     def close(self) -> None:
         """Stop polling. Channels that are still open are cut."""
+        if self._queue_check is not None:
+            self._queue_check.cancel()
         self._loop.remove_reader(self._epoll.fileno())
         for channel in tuple(self._channels.values()):
             channel.abort()
@@ -270,7 +299,8 @@ class Poller:
         if listener is None:
             return
         accept = listener.socket._accept  # type: ignore[attr-defined]  # noqa: SLF001 - `accept` without its wrapper
-        for _ in range(_MAX_ACCEPTS):
+        storm, now, entered = self._storm, time.monotonic(), 0
+        for _ in range(_MAX_LOOKS):
             try:
                 accepted, peer = accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -280,15 +310,27 @@ class Poller:
                     self._epoll.unregister(fd)
                     self._paused.append(listener.socket)
                 return
-            sock = socket.SocketType(listener.family, _STREAM, 0, accepted)
-            sock.setblocking(False)
-            channel = SocketChannel(self, sock, peer)
-            self._channels[accepted] = channel
-            self._epoll.register(accepted, _READABLE)
-            channel.protocol = listener.make_protocol()
-            channel.protocol.connection_made(channel)
+            connection = Accepted(listener, accepted, peer)
+            if storm is not None and not self._may_enter(storm, connection, now):
+                if self._resting:
+                    return
+                continue
             # Who connects speaks first, and in a storm has spoken before it is accepted.
-            self._read(channel, received)
+            self._read(self._open(connection), received)
+            entered += 1
+            if entered == _MAX_ACCEPTS:
+                return
+
+    def _open(self, connection: Accepted) -> SocketChannel:
+        listener, fd, peer = connection
+        sock = socket.SocketType(listener.family, _STREAM, 0, fd)
+        sock.setblocking(False)
+        channel = SocketChannel(self, sock, peer)
+        self._channels[fd] = channel
+        self._epoll.register(fd, _READABLE)
+        channel.protocol = listener.make_protocol()
+        channel.protocol.connection_made(channel)
+        return channel
 
     def _deliver(self, channel: SocketChannel, data: bytes) -> None:
         if channel.closing:
@@ -314,3 +356,43 @@ class Poller:
                 self._loop.call_exception_handler(
                     {"message": "a connection could not end", "exception": error}
                 )
+        if self._storm is not None and (self._storm.queue.waiting or self._resting):
+            self._let_in(self._storm)
+
+    # A storm
+
+    def _may_enter(self, storm: StormControl[Accepted], connection: Accepted, now: float) -> bool:
+        """Whether a handshake may begin at once; if not, the connection waits or is closed."""
+        match storm.queue.arrive(connection, address_prefix(connection.peer[0]), now):
+            case Verdict.ENTER:
+                return True
+            case Verdict.WAIT:
+                pass
+            case Verdict.TURN_AWAY:
+                os.close(connection.fd)
+                storm.turned_away += 1
+                if storm.queue.is_spent(now):
+                    # Enough for the moment: accept nobody until the next look at the queue.
+                    sock = connection.listener.socket
+                    self._epoll.unregister(sock.fileno())
+                    self._resting.append(sock)
+        return False
+
+    def _let_in(self, storm: StormControl[Accepted]) -> None:
+        """Let those who wait take the handshakes that have become free, and see to it that nobody waits too long."""
+        while (connection := storm.queue.next()) is not None:
+            self._open(connection)
+        if self._queue_check is None and (storm.queue.waiting or self._resting):
+            self._queue_check = self._loop.call_later(_QUEUE_CHECK_S, self._check_queue, storm)
+
+    def _check_queue(self, storm: StormControl[Accepted]) -> None:
+        self._queue_check = None
+        now = time.monotonic()
+        while (connection := storm.queue.overdue(now)) is not None:
+            os.close(connection.fd)
+            storm.gave_up += 1
+        if not storm.queue.is_spent(now):
+            resting, self._resting = self._resting, []
+            for sock in resting:
+                self._epoll.register(sock.fileno(), _READABLE)
+        self._let_in(storm)

@@ -8,9 +8,11 @@ from gateway.admission import Admitted
 from gateway.dps.session import DpsSession
 from gateway.enrollment.decide import Verified
 from gateway.errors import StoreUnavailable
+from gateway.intake import Intake
 from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device, Status
 from gateway.session import CloseReason, Dialect
+from gateway.settings import StormSettings
 from tests.support.links import RecordingLink
 
 REGISTER = "$dps/registrations/PUT/iotdps-register/?$rid=r1"
@@ -25,6 +27,8 @@ class StubAdmission:
         self._provision = provision
         self.models: list[str | None] = []
         self.refused: list[Refused] = []
+        storm = StormSettings(retry_after_min_s=5, retry_after_max_s=30)
+        self.intake = Intake(storm, now=0.0, randint=lambda low, high: low + high)
 
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
         self.models.append(model_id)
@@ -88,7 +92,7 @@ async def test_who_waits_for_approval_is_told_when_to_ask_again() -> None:
     ("reason", "topic", "code"),
     [
         (Reason.DEVICE_BLOCKED, "$dps/registrations/res/403/?$rid=r1", 403003),
-        (Reason.OVERLOADED, "$dps/registrations/res/429/?$rid=r1&retry-after=5", 429001),
+        (Reason.OVERLOADED, "$dps/registrations/res/429/?$rid=r1&retry-after=35", 429001),
     ],
 )
 async def test_a_refusal_is_an_error_body(reason: Reason, topic: str, code: int) -> None:

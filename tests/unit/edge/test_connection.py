@@ -13,12 +13,13 @@ from gateway.attempts import Attempts
 from gateway.edge.connection import Connection, Edge
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
+from gateway.edge.storm import StormControl
 from gateway.enrollment.decide import Verified
 from gateway.errors import StoreUnavailable
 from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device, Status
 from gateway.session import CloseReason, Dialect
-from gateway.settings import DeviceSettings
+from gateway.settings import DeviceSettings, StormSettings
 
 DEVICE = Device.new("t-1", status=Status.PROVISIONED, now=0.0)
 VERIFIED = Verified(mechanism="symmetricKey", enrollment_group="G", key_slot="primary", auto_approve=True)
@@ -99,7 +100,9 @@ class StubSession:
 class Bench:
     """A connection and everything around it, on a clock that stands still until told."""
 
-    def __init__(self, decide: Callable[[], Any] = admitted, **settings: Any) -> None:
+    def __init__(
+        self, decide: Callable[[], Any] = admitted, *, storm: dict[str, Any] | None = None, **settings: Any
+    ) -> None:
         self.now = 1000.0
         self.session, self.channel = StubSession(), Channel()
         self.attempts = Attempts(max_devices=10, max_per_device=4, max_accepted=10)
@@ -109,6 +112,7 @@ class Bench:
             attempts=self.attempts,
             sessions=SessionTable(max_offline=10),
             deadlines=Deadlines(now=self.now),
+            storm=StormControl(StormSettings(**storm or {}), now=self.now),
             make_session=lambda *_: self.session,
             max_connections=10,
             clock=lambda: self.now,
