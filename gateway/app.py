@@ -53,6 +53,7 @@ from gateway.state_lock import StateLock
 from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
+from gateway.trace import Traces
 from gateway.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ async def open_core(
     attempts: Attempts | None = None,
     feed: Feed | None = None,
     vitals: Vitals | None = None,
+    traces: Traces | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
     """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
@@ -124,6 +126,7 @@ async def open_core(
                 attempts=attempts,
                 feed=feed,
                 vitals=vitals,
+                traces=traces,
                 sessions=sessions or NullSessions(),
                 settings=settings,
                 clock=clock,
@@ -170,6 +173,7 @@ class Gateway:
             max_per_device=settings.attempts.max_per_device,
             max_accepted=settings.attempts.max_accepted,
         )
+        self.traces = Traces(settings.trace, clock=clock)
         self.vitals = Vitals(started_at=clock())
         self.tls_port: int | None = None
         self.plain_port: int | None = None
@@ -195,6 +199,7 @@ class Gateway:
                     attempts=self.attempts,
                     feed=logging_setup.FEED,
                     vitals=self.vitals,
+                    traces=self.traces,
                     clock=self._clock,
                 ) as core:
                     self.core = core
@@ -305,6 +310,7 @@ class Gateway:
             settings=settings.devices,
             admission=core.admission,
             attempts=self.attempts,
+            traces=self.traces,
             sessions=self.sessions,
             deadlines=Deadlines(now=time.monotonic()),
             storm=StormControl(settings.devices.storm, now=time.monotonic()),
@@ -345,6 +351,8 @@ class Gateway:
             edge.deadlines.tick(edge.monotonic())
             router.report_drops()
             self.vitals.sample()
+            for trace in self.traces.expire():
+                self.sessions.trace(trace.device_id, None)
             for listener in listeners:
                 listener.report_turned_away()
             _report_shed(edge)

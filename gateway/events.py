@@ -24,6 +24,9 @@ EVENTS: Final[dict[str, str]] = {
     "connect.refused": "a CONNECT was refused; `reason`, `detail` and `hint` say why and what would help",
     "session.opened": "CONNACK 0 was sent",
     "session.closed": "the session's canonical line: why it ended, how long it lasted, what it carried",
+    "trace.started": "an operator has a device's packets shown; `for_s` says for how long",
+    "device.traced": "a packet from (`in`) or to (`out`) a device that is traced",
+    "trace.ended": "a trace is over: by `time`, by its number of `packets`, or by an `operator`",
     # Registration and association
     "registration.created": "a device registered itself; the record is durable",
     "registration.assigned": "DPS answered `assigned`",

@@ -42,6 +42,7 @@ __all__ = [
     "Settings",
     "StormSettings",
     "TelemetrySettings",
+    "TraceSettings",
     "TwinSettings",
     "load_config_file",
     "load_settings",
@@ -309,6 +310,19 @@ class HttpSettings(_Section):
         return self
 
 
+class TraceSettings(_Section):
+    """Bounds of `gateway trace`, which logs a device's packets."""
+
+    max_devices: int = Field(default=10, ge=1, le=1000)
+    """Traced at once."""
+    max_duration_s: int = Field(default=3600, ge=1, le=86_400)
+    """A trace ends after it, whatever was asked for."""
+    max_packets: int = Field(default=10_000, ge=1)
+    """A trace ends when it has shown so many."""
+    max_payload_bytes: int = Field(default=1024, ge=16, le=64 * _KIB)
+    """Of one payload, if payloads are asked for."""
+
+
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
@@ -337,6 +351,7 @@ class Settings(_Section):
     audit: AuditSettings = AuditSettings()
     http: HttpSettings = HttpSettings()
     attempts: AttemptSettings = AttemptSettings()
+    trace: TraceSettings = TraceSettings()
     log: LogSettings = LogSettings()
 
     @field_validator("hosts")

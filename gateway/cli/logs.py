@@ -20,7 +20,7 @@ from gateway.errors import StartError
 if TYPE_CHECKING:
     from gateway.settings import Settings
 
-__all__ = ["format_event", "logs"]
+__all__ = ["Tail", "follow_log", "format_event", "logs"]
 
 _RETRY_S: Final = 0.5
 _WIDE: Final = 120
@@ -29,6 +29,8 @@ _COLOURS: Final = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 _DIM, _BOLD, _HINT = "2", "1", "36"
 _FIRST: Final = ("reason", "status", "change", "direction", "packet")
 """What an event is about comes first; what only ties lines together last."""
+_SELF_EVIDENT: Final = ("direction", "packet")
+"""Shown without their names."""
 _LAST: Final = ("hint", "peer", "tls", "connection_id")
 
 
@@ -64,11 +66,10 @@ def logs(
     arguments = {
         "device_id": device, "events": event or [], "level": level.value, "recent": lines, "follow": follow,
     }  # fmt: skip
-    colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    tail = _Tail(as_json=as_json, colours=colours)
+    tail = Tail(as_json=as_json)
     try:
         if follow:
-            _follow(settings, config, arguments, tail)
+            follow_log(settings, config, arguments, tail)
         else:
             _read(settings, config, arguments, tail.print)
     except BrokenPipeError:  # `gateway logs -f | head`: whoever read it has enough
@@ -88,7 +89,7 @@ def _read(
         client.run("log.follow", arguments, (), on_progress)
 
 
-def _follow(settings: "Settings", config: Path, arguments: dict[str, Any], tail: "_Tail") -> None:
+def follow_log(settings: "Settings", config: Path, arguments: dict[str, Any], tail: "Tail") -> None:
     """Until interrupted. A gateway that restarts is waited for, and goes on where it was left."""
     _before_it_is_lost(settings, config, arguments, tail)
     while True:
@@ -107,7 +108,7 @@ def _follow(settings: "Settings", config: Path, arguments: dict[str, Any], tail:
                 time.sleep(_RETRY_S)
 
 
-def _before_it_is_lost(settings: "Settings", config: Path, arguments: dict[str, Any], tail: "_Tail") -> None:
+def _before_it_is_lost(settings: "Settings", config: Path, arguments: dict[str, Any], tail: "Tail") -> None:
     try:
         _read(settings, config, arguments, tail.print)
     except StartError:
@@ -115,12 +116,12 @@ def _before_it_is_lost(settings: "Settings", config: Path, arguments: dict[str, 
             raise
 
 
-class _Tail:
+class Tail:
     """Where the events go."""
 
-    def __init__(self, *, as_json: bool, colours: bool) -> None:
+    def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
-        self._colours = colours
+        self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.connected = False
         self.newest: str | None = None
 
@@ -170,7 +171,7 @@ def format_event(document: dict[str, Any], *, width: int | None, colours: bool) 
     hint = facts.pop("hint", "") if width is not None else ""
     head = " ".join(_styled(text, style, on=colours) for text, style in columns)
     used = sum(len(text) for text, _ in columns) + len(columns) - 1
-    words = [(name, _plain(facts[name])) for name in _ordered(facts)]
+    words = [("" if name in _SELF_EVIDENT else name, _plain(facts[name])) for name in _ordered(facts)]
     if width is None:
         return " ".join([head, *(_pair(pair, colours) for pair in words)]).rstrip()
     indent = used + 1 if wide else 4
@@ -185,7 +186,7 @@ def _wrapped(
 ) -> str:
     lines, line, at = [], head, used
     for pair in words:
-        length = len(pair[0]) + 1 + len(pair[1])
+        length = (len(pair[0]) + 1 if pair[0] else 0) + len(pair[1])
         if at + 1 + length > width and at > indent:
             lines.append(line.rstrip())
             line, at = " " * indent, indent
@@ -206,6 +207,8 @@ def _ordered(facts: dict[str, Any]) -> list[str]:
 
 def _pair(pair: tuple[str, str], colours: bool) -> str:
     name, value = pair
+    if not name:
+        return _styled(value, _BOLD, on=colours)
     style = "33" if name == "reason" else _DIM if name in _LAST and name != "hint" else ""
     return f"{_styled(f'{name}=', _DIM, on=colours)}{_styled(value, style, on=colours)}"
 

@@ -25,6 +25,7 @@ from gateway.cli.logs import logs
 from gateway.cli.options import CONFIG, Config, Json, RootConfig
 from gateway.cli.output import print_error, print_json
 from gateway.cli.status import status
+from gateway.cli.trace import trace
 from gateway.cli.why import why
 from gateway.errors import GatewayError, OperationError
 
@@ -117,6 +118,7 @@ def health(config: Config = CONFIG, as_json: Json = False) -> None:
 app.command("status")(status)
 app.command("why")(why)
 app.command("logs")(logs)
+app.command("trace")(trace)
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
 app.command("loadtest", context_settings=load.PASSED_ON)(load.loadtest)

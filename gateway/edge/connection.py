@@ -26,6 +26,7 @@ from gateway.log import get_logger
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.session import CloseReason, Dialect, Session
 from gateway.settings import DeviceSettings
+from gateway.trace import Trace, Traces
 
 __all__ = ["Connection", "Edge", "SessionFactory"]
 
@@ -77,6 +78,7 @@ class Edge:
     settings: DeviceSettings
     admission: Admission
     attempts: Attempts
+    traces: Traces
     sessions: SessionTable
     deadlines: Deadlines
     storm: StormControl[Any]
@@ -94,7 +96,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
         "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
-        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "bucket", "connection_id", "device_id", "dialect",
+        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "_trace", "bucket", "connection_id", "device_id", "dialect",
         "enrollment_group", "key_slot", "peer",
     )  # fmt: skip
 
@@ -111,6 +113,7 @@ class Connection(asyncio.Protocol):
             max_packet_size=edge.settings.max_packet_bytes,
             max_inflight=edge.settings.max_inflight,
         )
+        self._trace: Trace | None = None
         self._session: Session | None = None
         self._connect: mqtt.Connect | None = None
         self._claimed_id: str | None = None
@@ -237,9 +240,15 @@ class Connection(asyncio.Protocol):
     def close(self, reason: CloseReason, detail: str = "") -> None:
         self._end(reason, detail)
 
+    def trace(self, trace: Trace | None) -> None:
+        """Show the packets from here on; None: no longer."""
+        self._trace = trace
+
     # MQTT events
 
     def _handle(self, event: mqtt.Event) -> None:  # noqa: C901, PLR0912 - one arm per kind of packet
+        if self._trace is not None:
+            self._trace.received(event, self.connection_id)
         match event:
             case mqtt.Publish():
                 self._messages_in += 1
@@ -293,6 +302,10 @@ class Connection(asyncio.Protocol):
     def _connect_received(self, connect: mqtt.Connect) -> None:
         self._connect = connect
         self._claimed_id = connect.client_id
+        if self._edge.traces.by_device:
+            self.trace(self._edge.traces.by_device.get(connect.client_id))
+            if self._trace is not None:
+                self._trace.received(connect, self.connection_id)
         if self._edge.shutting_down:
             self._refuse(Refused(Reason.SHUTTING_DOWN))
             return
@@ -428,6 +441,8 @@ class Connection(asyncio.Protocol):
     # Writing and ending
 
     def _write(self, data: bytes) -> None:
+        if self._trace is not None:
+            self._trace.sent(data, self.connection_id)
         self._bytes_out += len(data)
         self._channel.write(data)
         if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:

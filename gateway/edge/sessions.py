@@ -11,6 +11,7 @@ from typing import Protocol
 
 from gateway.identity.sas import KeySlot
 from gateway.session import CloseReason, Dialect
+from gateway.trace import Trace
 
 __all__ = ["LiveSession", "SessionTable"]
 
@@ -27,6 +28,7 @@ class LiveSession(Protocol):
     @property
     def key_slot(self) -> KeySlot: ...
     def close(self, reason: CloseReason, detail: str = "") -> None: ...
+    def trace(self, trace: Trace | None) -> None: ...
 
 
 class SessionTable:
@@ -77,6 +79,13 @@ class SessionTable:
 
     def is_connected(self, device_id: str) -> bool:
         return (Dialect.HUB, device_id) in self._live
+
+    def trace(self, device_id: str, trace: Trace | None) -> None:
+        """Trace a device's sessions of both dialects; None: no longer."""
+        for dialect in Dialect:
+            session = self._live.get((dialect, device_id))
+            if session is not None:
+                session.trace(trace)
 
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         """Close a device's sessions of both dialects. Returns how many there were."""

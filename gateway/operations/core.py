@@ -23,6 +23,7 @@ from gateway.operations.sessions import Sessions
 from gateway.operations.status import StatusOperations
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.tokens import TokenOperations
+from gateway.operations.trace import TraceOperations
 from gateway.operations.verbs import Verb
 from gateway.operations.why import Judge, WhyOperations
 from gateway.registry.registry import Registry
@@ -31,6 +32,7 @@ from gateway.roles import Actor, Role
 from gateway.settings import Settings
 from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
+from gateway.trace import Traces
 from gateway.vitals import Vitals
 
 __all__ = ["VERBS", "Operations", "find_verb"]
@@ -53,6 +55,7 @@ class Operations:
         attempts: Attempts | None = None,
         feed: Feed | None = None,
         vitals: Vitals | None = None,
+        traces: Traces | None = None,
         sessions: Sessions,
         settings: Settings,
         clock: Callable[[], float],
@@ -89,6 +92,7 @@ class Operations:
             registry=registry, groups=groups, catalog=catalog, sessions=sessions, settings=settings, vitals=vitals,
             clock=clock,
         )  # fmt: skip
+        self.traces = TraceOperations(traces=traces, sessions=sessions)
         self.events = EventOperations(feed=feed, settings=settings.log)
         self.why = WhyOperations(
             judge=judge, attempts=attempts, groups=groups, sessions=sessions, settings=settings, clock=clock
@@ -212,6 +216,9 @@ VERBS: Final[Mapping[str, Verb]] = {
         "connection", ConnectionOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
     ),
     "device.why": Verb("why", WhyOperations.explain, _VIEWER, of="device_id"),
+    "trace.start": Verb("traces", TraceOperations.start, _OPERATOR, of="device_id", writes=True),
+    "trace.stop": Verb("traces", TraceOperations.stop, _OPERATOR, of="device_id", writes=True),
+    "trace.list": Verb("traces", TraceOperations.list, _VIEWER),
     "log.follow": Verb("events", EventOperations.follow, _VIEWER),
     "device.compute_key": Verb("devices", DeviceOperations.compute_key, _OPERATOR, of="device_id"),
     "template.list": Verb("templates", TemplateOperations.list, _VIEWER),

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from gateway.identity.sas import KeySlot
 from gateway.session import CloseReason
+from gateway.trace import Trace
 
 __all__ = ["NullSessions", "OpenSession", "Sessions"]
 
@@ -29,6 +30,10 @@ class Sessions(Protocol):
 
     def is_connected(self, device_id: str) -> bool: ...
 
+    def trace(self, device_id: str, trace: Trace | None) -> None:
+        """Trace a device's sessions; None: no longer."""
+        ...
+
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         """Close a device's sessions. Returns how many there were."""
         ...
@@ -45,6 +50,9 @@ class NullSessions:
 
     def is_connected(self, device_id: str) -> bool:
         return False
+
+    def trace(self, device_id: str, trace: Trace | None) -> None:
+        """Nobody is there."""
 
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         return 0

@@ -24,6 +24,7 @@ from gateway.session import CloseReason
 from gateway.settings import Settings, parse_settings
 from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
+from gateway.trace import Trace
 
 NOW = 1_800_000_000.0
 ROOT = Actor.local("root")
@@ -56,6 +57,8 @@ class FakeSessions:
 
     def is_connected(self, device_id: str) -> bool:
         return any(session.device_id == device_id and session.closed is None for session in self.live)
+
+    def trace(self, device_id: str, trace: Trace | None) -> None: ...
 
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         return self._close([session for session in self.live if session.device_id == device_id], reason)

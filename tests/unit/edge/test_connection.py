@@ -19,7 +19,8 @@ from gateway.errors import StoreUnavailable
 from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device, Status
 from gateway.session import CloseReason, Dialect
-from gateway.settings import DeviceSettings, StormSettings
+from gateway.settings import DeviceSettings, StormSettings, TraceSettings
+from gateway.trace import Traces
 
 DEVICE = Device.new("t-1", status=Status.PROVISIONED, now=0.0)
 VERIFIED = Verified(mechanism="symmetricKey", enrollment_group="G", key_slot="primary", auto_approve=True)
@@ -72,6 +73,9 @@ class StubAdmission:
     def admit(self, request: ConnectRequest, *, now: float) -> Any:
         return self._decide()
 
+    def knows(self, device_id: str) -> bool:
+        return True
+
 
 class StubSession:
     def __init__(self) -> None:
@@ -105,11 +109,13 @@ class Bench:
     ) -> None:
         self.now = 1000.0
         self.session, self.channel = StubSession(), Channel()
+        self.traces = Traces(TraceSettings(max_packets=8), clock=lambda: self.now)
         self.attempts = Attempts(max_devices=10, max_per_device=4, max_accepted=10)
         self.edge = Edge(
             settings=DeviceSettings.model_validate({"certificate_file": "c", "key_file": "k", **settings}),
             admission=StubAdmission(decide),
             attempts=self.attempts,
+            traces=self.traces,
             sessions=SessionTable(max_offline=10),
             deadlines=Deadlines(now=self.now),
             storm=StormControl(StormSettings(**storm or {}), now=self.now),
@@ -303,3 +309,46 @@ async def test_the_closing_line_counts_what_the_session_carried() -> None:
     assert (line["event"], line["reason"], line["duration_s"]) == ("session.closed", "disconnected", 12.5)
     assert (line["messages_in"], line["messages_out"], line["log_level"]) == (1, 1, "info")
     assert line["bytes_in"] > line["bytes_out"] > 0
+
+
+async def test_a_traced_device_is_shown_from_its_connect_on_refused_or_not() -> None:
+    bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED))
+    bench.traces.start("t-1", for_s=60, payload=False)
+    with capture_logs() as lines:
+        bench.connection.data_received(CONNECT)
+    shown = [(line["direction"], line["packet"]) for line in lines if line["event"] == "device.traced"]
+    assert shown == [("in", "CONNECT"), ("out", "CONNACK")]
+
+
+async def test_packets_that_come_in_one_piece_with_the_connect_are_traced_too() -> None:
+    bench = Bench()
+    bench.traces.start("t-1", for_s=60, payload=False)
+    with capture_logs() as lines:
+        bench.connection.data_received(CONNECT + PING)
+    shown = [(line["direction"], line["packet"]) for line in lines if line["event"] == "device.traced"]
+    assert shown == [("in", "CONNECT"), ("out", "CONNACK"), ("in", "PINGREQ"), ("out", "PINGRESP")]
+
+
+async def test_a_connected_device_is_traced_from_now_on_and_others_are_not() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    trace = bench.traces.start("t-1", for_s=60, payload=False)
+    bench.edge.sessions.trace("t-1", trace)
+    with capture_logs() as lines:
+        bench.connection.data_received(PING)
+        bench.edge.sessions.trace("t-1", None)
+        bench.connection.data_received(PING)
+    assert [line["packet"] for line in lines] == ["PINGREQ", "PINGRESP"]
+    bench.traces.stop("t-1")
+    bench.traces.start("t-2", for_s=60, payload=False)
+    other = Bench()
+    with capture_logs() as lines:
+        other.connection.data_received(CONNECT)
+    assert [line["event"] for line in lines] == ["session.opened"]
+
+
+async def test_what_came_of_each_connect_is_remembered_for_why() -> None:
+    for outcome, kind in ((admitted, "Accepted"), (lambda: Refused(Reason.TOKEN_EXPIRED), "Refusal")):
+        bench = Bench(outcome)
+        bench.connection.data_received(CONNECT)
+        assert [type(each).__name__ for each in bench.attempts.of("t-1")] == [kind]
