@@ -89,6 +89,8 @@ class Admission:
         self._registry = registry
         self._groups = groups
         self._catalog = catalog
+        self.created = 0
+        """Registrations that first connects have made."""
 
     def admit(
         self, request: ConnectRequest, *, now: float
@@ -342,6 +344,7 @@ class Admission:
         )
         device = await self._registry.register(new)
         if device is new:
+            self.created += 1
             log.info(
                 "registration.created", device_id=device_id, status=device.status, mechanism=verified.mechanism,
                 group=verified.enrollment_group, template=template_id, model_id=model_id,

@@ -34,6 +34,7 @@ EVENTS: Final[dict[str, str]] = {
     "registration.failed": "DPS answered with an error",
     "device.changed": "a device's status moved along the transition table",
     "devices.imported": "a file of devices was imported; the counts say what became of its rows",
+    "central.migrated": "what was exported from IoT Central was taken over; the counts say what was made",
     "template.published": "a device template was imported or generated; devices can be associated with it",
     "template.deleted": "a device template that no device had was deleted",
     "template.associated": "a device was associated with a device template by its model id",

@@ -1,6 +1,7 @@
 """The report as one HTML page that needs nothing else: no network, no library, light or dark, wide or narrow."""
 
 import html
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -11,6 +12,8 @@ __all__ = ["page"]
 
 _MAX_POINTS: Final = 600
 """A long run is drawn in steps of several seconds."""
+_GAP: Final = 2.5
+"""So many times the usual distance between two samples."""
 _MAX_ROWS: Final = 1000
 _MIB: Final = 1024 * 1024
 _PERCENTILES: Final = (("p50", "green"), ("p90", "blue"), ("p99", "amber"), ("max", "red"))
@@ -100,8 +103,13 @@ def _header(document: Mapping[str, Any]) -> str:
     return f"""
 <header><h1>{html.escape(_title(document))}</h1>
 <span class="verdict {"good" if good else "bad"}">{verdict}</span>
-<p>{html.escape(document["facts"].get("server", ""))} · {html.escape(document["startedAt"])} · tester on
+{_problems(document)}<p>{html.escape(document["facts"].get("server", ""))} · {html.escape(document["startedAt"])} · tester on
 {html.escape(document["machine"])}</p></header>"""
+
+
+def _problems(document: Mapping[str, Any]) -> str:
+    items = "".join(f"<li>{html.escape(problem)}</li>" for problem in document["problems"])
+    return f'<ul class="problems">{items}</ul>' if items else ""
 
 
 def _tiles(document: Mapping[str, Any]) -> str:
@@ -197,8 +205,8 @@ def _percentile(key: str, name: str) -> Callable[[Mapping[str, Any]], float | No
 
 def _server(document: Mapping[str, Any], timeline: _Timeline) -> str:
     samples = _thinned(document["server"])
-    cpu: list[Point] = [(sample["second"], sample["cpuPercent"]) for sample in samples]
-    rss: list[Point] = [(sample["second"], sample["rssBytes"] / _MIB) for sample in samples]
+    cpu = _with_gaps([(sample["second"], sample["cpuPercent"]) for sample in samples])
+    rss = _with_gaps([(sample["second"], sample["rssBytes"] / _MIB) for sample in samples])
     return chart(
         "Server CPU",
         "Of one core, over the second before",
@@ -212,6 +220,18 @@ def _server(document: Mapping[str, Any], timeline: _Timeline) -> str:
         until_s=timeline.length,
         write=lambda value: f"{value:.4g} MiB",
     )
+
+
+def _with_gaps(points: Sequence[tuple[float, float]]) -> list[Point]:
+    """A server that was down in between has no value then."""
+    usual = sorted(later[0] - earlier[0] for earlier, later in itertools.pairwise(points))
+    longest = _GAP * usual[len(usual) // 2] if usual else 0.0
+    drawn: list[Point] = []
+    for point in points:
+        if drawn and point[0] - drawn[-1][0] > longest:
+            drawn.append(((drawn[-1][0] + point[0]) / 2, None))
+        drawn.append(point)
+    return drawn
 
 
 def _thinned(samples: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

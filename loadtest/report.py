@@ -24,7 +24,8 @@ class Report:
     scenario: str
     started_at: float
     """Unix seconds."""
-    succeeded: bool
+    problems: tuple[str, ...]
+    """What is not as it should be."""
     facts: dict[str, str]
     """What was asked for, in words: `devices: 10,000`."""
     result: StormResult
@@ -34,11 +35,16 @@ class Report:
     delivery: dict[str, Any] | None = None
     """Of the messages that a subscriber received."""
 
+    @property
+    def succeeded(self) -> bool:
+        return not self.problems
+
     def summary(self) -> dict[str, Any]:
         """What `--json` prints."""
         return {
             **self.result.to_json(),
             "succeeded": self.succeeded,
+            "problems": list(self.problems),
             "registry": self.registry and self.registry.to_json(),
             "delivery": self.delivery,
         }

@@ -66,10 +66,6 @@ class MessageResult:
     """Due when no device was connected."""
     puback: Latency | None
 
-    @property
-    def complete(self) -> bool:
-        return not self.unsent and (self.qos == 0 or self.acknowledged == self.published)
-
     def to_json(self) -> dict[str, Any]:
         return {
             "due": self.published + self.unsent,
@@ -155,10 +151,6 @@ class StormResult:
     @property
     def admitted_per_s(self) -> float:
         return self.admitted / self.elapsed_s if self.elapsed_s else 0.0
-
-    def everybody_is_in(self, devices: int) -> bool:
-        """So many came in, perhaps after several attempts, and all are connected at the end."""
-        return self.devices_in == self.sessions == devices and not self.bad_admitted
 
     def to_json(self) -> dict[str, Any]:
         return {

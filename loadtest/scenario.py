@@ -24,6 +24,7 @@ from loadtest.server_usage import ServerUsage
 from loadtest.subscriber import Delivery, account
 from loadtest.tally import Totals
 from loadtest.target import find_target
+from loadtest.verdict import problems
 
 __all__ = ["Scenario"]
 
@@ -85,14 +86,20 @@ class Scenario:
             after = self._registry(population)
             assert after is not None
             registry = check(population, tally, before=before, after=after)
-        delivery, delivered = None, True
+        delivery = None
         if self.delivery is not None:
             sent = {population.device_id(number): messages for number, messages in tally.messages.items()}
-            delivery, delivered = account(sent, self.delivery, started_at=started_at)
+            delivery = account(sent, self.delivery, started_at=started_at)
         report = Report(
             scenario=self.name,
             started_at=started_at,
-            succeeded=delivered and self._succeeded(result, registry, population),
+            problems=problems(
+                result,
+                good_devices=sum(not population.is_bad(number) for number in range(population.count)),
+                retried=self.plan.retry is not None,
+                registry=registry,
+                delivery=delivery,
+            ),
             facts=self._facts(target),
             result=result,
             tally=tally,
@@ -126,16 +133,6 @@ class Scenario:
         if self.how.server_pid is not None:
             return self.how.server_pid
         return self.fleet.gateway.pid() if self.fleet.gateway is not None else None
-
-    def _succeeded(self, result: StormResult, registry: RegistryCheck | None, population: Population) -> bool:
-        if registry is not None and not registry.holds:
-            return False
-        if result.messages is not None and not result.messages.complete:
-            return False
-        if self.plan.retry is None:
-            return result.all_admitted
-        good = sum(not population.is_bad(number) for number in range(population.count))
-        return result.everybody_is_in(good)
 
     def _facts(self, target: Target) -> dict[str, str]:
         tls = "plain" if target.ca_file is None else f"TLS {target.tls_version or ''}".strip()
@@ -175,6 +172,8 @@ class Scenario:
             _print_registry(report.registry, console)
         if report.delivery is not None:
             _print_delivery(report.delivery, console)
+        for problem in report.problems:
+            console.print(f"[red]not as it should be[/]  {problem}")
 
 
 def _print_registry(registry: RegistryCheck, console: Console) -> None:

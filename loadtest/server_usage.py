@@ -46,6 +46,8 @@ class ServerUsage:
             resident = int((self._proc / str(pid) / "statm").read_text().split()[1])
         except (OSError, IndexError):  # it has just ended
             return
+        if not resident:  # killed, and not yet reaped
+            return
         cpu_s = (int(stat[_UTIME]) + int(stat[_STIME])) / _TICKS_PER_S
         if self._before is not None and self._before[0] == pid:
             passed_s = elapsed_s - self._before[2]

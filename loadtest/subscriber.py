@@ -188,13 +188,10 @@ def _pattern(topic: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
-def account(
-    sent: Mapping[str, DeviceMessages], delivery: Delivery, *, started_at: float
-) -> tuple[dict[str, Any], bool]:
+def account(sent: Mapping[str, DeviceMessages], delivery: Delivery, *, started_at: float) -> dict[str, Any]:
     """Every message that was published is in one of once, repeated, missing and unanswered.
 
-    `unanswered` did not arrive and was not acknowledged either: nobody promised anything. The bool: nothing is missing,
-    and nothing arrived that nobody had sent.
+    `unanswered` did not arrive and was not acknowledged either: nobody promised anything. `unexpected` nobody had sent.
     """
     once = repeated = unanswered = 0
     missing: list[str] = []
@@ -214,7 +211,7 @@ def account(
                 missing.append(f"{device_id}/{number}")
         unexpected += sum(counts[messages.sent + 1 :])
     latency = Latency.of_histogram(delivery.latencies)
-    document = {
+    return {
         "copies": delivery.total,
         "once": once,
         "repeated": repeated,
@@ -226,4 +223,3 @@ def account(
         "latencyMs": latency and latency.to_json(),
         "timeline": {str(second - int(started_at)): n for second, n in sorted(delivery.seconds.items())},
     }
-    return document, not missing and not unexpected

@@ -13,6 +13,7 @@ from gateway.cli import (
     enrollments,
     groups,
     load,
+    migration,
     setup,
     signing,
     simulation,
@@ -128,4 +129,5 @@ app.add_typer(groups.app, name="group")
 app.add_typer(enrollments.app, name="enrollment")
 app.add_typer(devices.app, name="device")
 app.add_typer(templates.app, name="template")
+app.add_typer(migration.app, name="migrate")
 app.add_typer(tokens.app, name="token")

@@ -9,12 +9,13 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
 from gateway.attempts import Attempts, Presented, read_password
+from gateway.counts import EdgeCounts
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.storm import StormControl
@@ -87,6 +88,7 @@ class Edge:
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     connections: "set[Connection]"
+    counts: EdgeCounts = field(default_factory=EdgeCounts)
     shutting_down: bool = False
 
 
@@ -151,13 +153,16 @@ class Connection(asyncio.Protocol):
         edge = self._edge
         edge.connections.add(self)
         self._handshake = edge.storm.began(peer[0] if peer else "")
-        edge.deadlines.watch(self, edge.monotonic() + edge.settings.connect_timeout_s)
+        self._opened_at = edge.monotonic()
+        edge.deadlines.watch(self, self._opened_at + edge.settings.connect_timeout_s)
 
     def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
         self._tls = version
         self._certificate = certificate
+        self._edge.counts.handshake_seconds.observe(self._edge.monotonic() - self._opened_at)
 
     def tls_failed(self, detail: str) -> None:
+        self._edge.counts.tls_failed += self._tls is None
         self._end(
             CloseReason.TLS_FAILED if self._tls is None else CloseReason.CONNECTION_LOST, detail, abort=True
         )
@@ -356,6 +361,7 @@ class Connection(asyncio.Protocol):
         held back for a while.
         """
         edge, answer = self._edge, answer_for(refused.reason)
+        edge.counts.refused[refused.reason] += 1
         if refused.reason is not Reason.OVERLOADED:
             log.warning(
                 "connect.refused", device_id=self._claimed_id, reason=refused.reason, detail=refused.detail,
@@ -408,6 +414,7 @@ class Connection(asyncio.Protocol):
         if self._handshake is not None:
             edge.storm.admitted(self._handshake, self.device_id, self.enrollment_group, self._last_heard)
             self._handshake = None
+        edge.counts.accepted[admitted.dialect, admitted.verified.mechanism, self._tls] += 1
         self._set_deadlines(admitted, connect.keep_alive)
         # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
         self._write(self._mqtt.accept(session_present=remembered is not None))
@@ -424,6 +431,7 @@ class Connection(asyncio.Protocol):
     def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
         edge = self._edge
         now = self._opened_at = edge.monotonic()
+        edge.counts.admission_seconds.observe(now - self._last_heard)
         # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
         longest = float(edge.settings.max_keep_alive_s)
         self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
@@ -453,6 +461,7 @@ class Connection(asyncio.Protocol):
         if self._close_reason is not None:
             return
         self._close_reason = reason
+        self._edge.counts.closed[reason] += 1
         if self._handshake is not None:
             self._edge.storm.broke_off(
                 self._handshake, self._edge.monotonic(), is_fault_of_peer=reason in _FAULTS_OF_THE_PEER

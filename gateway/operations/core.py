@@ -19,6 +19,7 @@ from gateway.operations.groups import GroupOperations
 from gateway.operations.imports import ImportOperations
 from gateway.operations.jobs import Job
 from gateway.operations.many import ManyOperations
+from gateway.operations.migration import MigrationOperations
 from gateway.operations.sessions import Sessions
 from gateway.operations.status import StatusOperations
 from gateway.operations.templates import TemplateOperations
@@ -86,6 +87,10 @@ class Operations:
         self.templates = TemplateOperations(
             registry=registry, catalog=catalog, twins=twins, observations=observations, clock=clock
         )
+        self.migration = MigrationOperations(
+            registry=registry, groups=groups, catalog=catalog, group_operations=self.groups,
+            enrollment_operations=self.enrollments, template_operations=self.templates, settings=settings, clock=clock,
+        )  # fmt: skip
         self.tokens = TokenOperations(tokens=tokens, clock=clock)
         self.audit = AuditOperations(audit=audit)
         self.overview = StatusOperations(
@@ -228,6 +233,7 @@ VERBS: Final[Mapping[str, Verb]] = {
     "template.versions": Verb("templates", TemplateOperations.versions, _VIEWER),
     "template.delete": Verb("templates", TemplateOperations.delete, _BUILDER, of="template_id", writes=True),
     "template.autogenerate": Verb("templates", TemplateOperations.autogenerate, _VIEWER),
+    "migrate.central": Verb("migration", MigrationOperations.central, _ADMINISTRATOR, writes=True),
     "token.list": Verb("tokens", TokenOperations.list, _ADMINISTRATOR),
     "token.show": Verb("tokens", TokenOperations.show, _ADMINISTRATOR, of="name"),
     "token.create": Verb("tokens", TokenOperations.create, _ADMINISTRATOR, of="name", writes=True),

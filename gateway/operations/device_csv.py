@@ -11,7 +11,7 @@ and DTMIs stay as they are, because programs read them, and their alphabets have
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.errors import OperationError
@@ -37,6 +37,12 @@ EXPORT_COLUMNS: Final = (
 )  # fmt: skip
 """The names that begin with IOTC_ are IoT Central's (learn.microsoft.com, "Manage devices in bulk")."""
 _READ: Final = (ID, NAME, TEMPLATE, TAGS)
+_CREDENTIALS: Final = {
+    "IOTC_SASKEY_PRIMARY": "primary_key",
+    "IOTC_SASKEY_SECONDARY": "secondary_key",
+    "IOTC_X509THUMBPRINT_PRIMARY": "primary_thumbprint",
+    "IOTC_X509THUMBPRINT_SECONDARY": "secondary_thumbprint",
+}
 _IGNORED: Final = frozenset(EXPORT_COLUMNS) - set(_READ)
 """What an export has and an import does not take: an exported file can be imported as it is."""
 
@@ -59,6 +65,8 @@ class DeviceRow:
     name: str | None = None
     template: str | None = None
     tags: tuple[str, ...] = ()
+    credentials: dict[str, str] = field(default_factory=dict, repr=False)
+    """What `read_devices` was asked to read of keys and thumbprints, by the argument of `enrollment.create`."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -86,10 +94,16 @@ class RowProblem:
         }  # fmt: skip
 
 
-def read_devices(lines: Iterable[bytes], *, extended_ids: bool) -> Iterator[DeviceRow | RowProblem]:
-    """The rows of a file that is open in binary. Raises `CsvError`. Rows without any content are passed over."""
+def read_devices(
+    lines: Iterable[bytes], *, extended_ids: bool, of_central: bool = False
+) -> Iterator[DeviceRow | RowProblem]:
+    """The rows of a file that is open in binary. Raises `CsvError`. Rows without any content are passed over.
+
+    `of_central`: it is an export of IoT Central's, so keys and thumbprints are read, and columns that nobody knows
+    are passed over.
+    """
     reader = _Records(lines)
-    columns = _columns(reader)
+    columns = _columns(reader, of_central=of_central)
     seen: dict[str, int] = {}
     for line, cells in reader:
         if isinstance(cells, RowProblem):
@@ -182,8 +196,8 @@ class _Records:
 _QUOTES: Final = 'a quote inside of quotes is written twice: "a ""b"" c"'
 
 
-def _columns(records: _Records) -> list[str | None]:
-    """What each column holds; None: nothing that an import takes. Raises `CsvError`."""
+def _columns(records: _Records, *, of_central: bool) -> list[str | None]:
+    """What each column holds; None: nothing that is to be read. Raises `CsvError`."""
     try:
         [names] = csv.reader([records.header], delimiter=records.delimiter, strict=True) or [[]]
     except (csv.Error, ValueError):
@@ -193,9 +207,9 @@ def _columns(records: _Records) -> list[str | None]:
         known = name.strip().upper()
         if known in columns:
             raise CsvError(f"line 1 has the column {known} twice")
-        if known in _READ:
+        if known in _READ or (of_central and known in _CREDENTIALS):
             columns.append(known)
-        elif known in _IGNORED or not known:
+        elif of_central or known in _IGNORED or not known:
             columns.append(None)
         else:
             raise CsvError(
@@ -243,4 +257,9 @@ def _row(
                 f"{tag[:60]!r} is not a tag",
                 "letters, digits and ._:=/@+-, at most 64; a space between tags",
             )
-    return DeviceRow(line=line, id=device_id, name=name or None, template=template or None, tags=tags)
+    credentials = {
+        argument: values[column] for column, argument in _CREDENTIALS.items() if values.get(column)
+    }
+    return DeviceRow(
+        line=line, id=device_id, name=name or None, template=template or None, tags=tags, credentials=credentials,
+    )  # fmt: skip

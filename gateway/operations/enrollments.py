@@ -116,12 +116,22 @@ class EnrollmentOperations:
         enrollment = IndividualEnrollment.new(
             device_id, given.create(attestation, device_id, now=now), now=now
         )
+        await self.add(enrollment)
+        return _to_json(enrollment)
+
+    async def add(self, enrollment: IndividualEnrollment) -> None:
+        """Raises `ConflictError` if the device is enrolled already."""
+        device_id = enrollment.registration_id
         async with self._changing:
             if await self._find(device_id) is not None:
                 raise ConflictError(f"{device_id} has an individual enrollment already")
             await self._registry.save_individual(enrollment)
-        log.info("enrollment.changed", device_id=device_id, change="created", mechanism=attestation)
-        return _to_json(enrollment)
+        log.info(
+            "enrollment.changed",
+            device_id=device_id,
+            change="created",
+            mechanism=mechanism_of(enrollment.attestation),
+        )
 
     async def update(
         self,

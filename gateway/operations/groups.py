@@ -116,7 +116,7 @@ class GroupOperations:
         async with self._changing:
             if self._groups.get(name) is not None:
                 raise ConflictError(f"the enrollment group {name} exists already")
-            self._refuse_shared_authority(mechanism)
+            self.refuse_shared_authority(mechanism)
             await self._groups.save(group)
         log.info("group.changed", group=name, change="created", mechanism=attestation)
         return _to_json(group)
@@ -268,7 +268,7 @@ class GroupOperations:
                 if not gone and before.verified:
                     return group  # the same CA again: what was proved stays proved
             changed = _with_ca(group, slot, signing, now=self._clock())
-            self._refuse_shared_authority(changed.attestation, besides=name)
+            self.refuse_shared_authority(changed.attestation, besides=name)
             return changed
 
         group = await self._change(name, changed, if_match=if_match)
@@ -304,7 +304,7 @@ class GroupOperations:
             CloseReason.ENROLLMENT_CHANGED,
         )
 
-    def _refuse_shared_authority(
+    def refuse_shared_authority(
         self, mechanism: SymmetricKeys | SigningCertificates, *, besides: str | None = None
     ) -> None:
         """One CA in two groups would leave it to chance which group a device comes in by."""

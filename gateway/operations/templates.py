@@ -112,16 +112,18 @@ class TemplateOperations:
 
         Interfaces that the text lacks are taken from the templates that are published already.
         """
-        documents = _parse(content)
-        model_id = root or _only_root(documents)
-        template = build_template(
-            _completed(documents, model_id, self._catalog), model_id, source="published"
-        )
+        template = self.build(content, root)
         async with self._changing:
-            _refuse_changed(model_id, self._catalog.get(model_id), if_match)
+            _refuse_changed(template.id, self._catalog.get(template.id), if_match)
             await self._catalog.publish(template)
         associated = await self._associate(template)
         return {**_summary(template), "associatedDevices": associated}
+
+    def build(self, content: str, root: str | None) -> DeviceTemplate:
+        """The template that `import_` publishes. Raises `TemplateError`."""
+        documents = _parse(content)
+        model_id = root or _only_root(documents)
+        return build_template(_completed(documents, model_id, self._catalog), model_id, source="published")
 
     async def delete(self, *, template_id: Dtmi, if_match: Etag | None = None) -> dict[str, Any]:
         """Delete a device template that no device has."""

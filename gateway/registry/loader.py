@@ -38,6 +38,7 @@ class BatchLoader(Generic[T]):
         self._name = name
         self._wanted: dict[str, list[asyncio.Future[T]]] = {}
         self._outdated: set[str] = set()
+        self.queries = 0
         self._task: asyncio.Task[None] | None = None
 
     def get(self, key: str) -> "asyncio.Future[T]":
@@ -65,6 +66,7 @@ class BatchLoader(Generic[T]):
         while self._wanted:
             keys = list(self._wanted)[:_MAX_BATCH]
             self._outdated.difference_update(keys)
+            self.queries += 1
             try:
                 found = await self._load(keys)
                 for key in keys:

@@ -8,10 +8,12 @@ there is no moment in which the store knows more than the caches in front of it.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from gateway.counts import Histogram
 from gateway.errors import StoreError, StoreUnavailable
 from gateway.log import get_logger
 from gateway.registry.device import Device
@@ -54,6 +56,10 @@ class Registrar:
         self._watch_deletion: Callable[[str], Settled] | None = None
         self.max_queue = max_queue
         self.commits = 0
+        self.failed = 0
+        """Commits that failed."""
+        self.batch_changes = Histogram((1, 2, 5, 10, 25, 50, 100, 250, 500, 1000))
+        self.commit_seconds = Histogram()
         self.written = 0
         """Changes that were committed."""
 
@@ -104,6 +110,7 @@ class Registrar:
                 await self._arrived.wait()
 
     async def _commit(self, batch: list[_Waiting]) -> None:
+        began = time.monotonic()
         try:
             await self._store.commit(Batch.of(waiting.change for waiting in batch))
         except asyncio.CancelledError:
@@ -115,6 +122,8 @@ class Registrar:
             self._fail(batch, StoreUnavailable(f"{type(error).__name__}: {error}"))
         else:
             self.commits += 1
+            self.batch_changes.observe(len(batch))
+            self.commit_seconds.observe(time.monotonic() - began)
             self.written += len(batch)
             for waiting in batch:
                 waiting.settled(None)
@@ -122,6 +131,7 @@ class Registrar:
     def _fail(self, batch: list[_Waiting], error: StoreError) -> None:
         if not batch:
             return
+        self.failed += 1
         failed = {device_id for waiting in batch for device_id in waiting.device_ids}
         built_on_them = [waiting for waiting in self._waiting if not failed.isdisjoint(waiting.device_ids)]
         self._waiting = [waiting for waiting in self._waiting if failed.isdisjoint(waiting.device_ids)]

@@ -68,6 +68,16 @@ class Registry:
         await self._loader.drain()
         await self.registrar.stop()
 
+    @property
+    def cached(self) -> int:
+        """Ids whose entry is in memory."""
+        return len(self._entries)
+
+    @property
+    def lookups(self) -> int:
+        """Queries that were made for ids that were not."""
+        return self._loader.queries
+
     def peek(self, device_id: str) -> DeviceEntry | None:
         """What is in memory; None if the store has to be asked."""
         entry = self._entries.get(device_id)
@@ -121,7 +131,7 @@ class Registry:
         durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def settled(error: StoreError | None) -> None:
-            self._release(hold, changed)
+            self._release(hold, changed, committed=error is None)
             _settle(durable, error)
 
         try:
@@ -130,7 +140,7 @@ class Registry:
                 return 0
             self.registrar.submit(Together(tuple(changed.values())), settled)
         except BaseException:
-            self._release(hold, changed)
+            self._release(hold, changed, committed=False)
             raise
         await durable
         return len(changed)
@@ -154,12 +164,16 @@ class Registry:
                     self._pending[device_id] = hold
                     changed[device_id] = device
 
-    def _release(self, hold: _Pending, changed: Mapping[str, Device]) -> None:
-        """Let the others go on. The devices don't go into memory: of so many, few may ever come."""
-        for device_id in changed:
+    def _release(self, hold: _Pending, changed: Mapping[str, Device], *, committed: bool) -> None:
+        """Let the others go on. Unless memory holds all devices, these don't go there: few may ever come."""
+        remember = committed and self._holds_all
+        for device_id, device in changed.items():
             if self._pending.get(device_id) is hold:
                 del self._pending[device_id]
-            self._forget(device_id)
+            if remember:
+                self._committed(device_id, device)
+            else:
+                self._forget(device_id)
         for waiter in hold.waiters:
             _settle(waiter, None)
 

@@ -53,6 +53,11 @@ class Sink(Protocol):
         """How many copies were taken and have been lost on their way since the last call."""
         ...
 
+    @property
+    def backlog(self) -> int:
+        """Copies that are on their way."""
+        ...
+
     def deliver(self, topic: str, payload: bytes, qos: int) -> int:
         """Take a message. Never blocks, never raises. Returns how many copies had to be dropped for want of room."""
         ...
@@ -79,8 +84,9 @@ class TelemetryRouter:
         self._validators: OrderedDict[str, tuple[DeviceTemplate, Validator]] = OrderedDict()
         self._dropped: Counter[str] = Counter()
         self.routed = 0
-        self.dead_lettered = 0
-        self.dropped = 0
+        self.buried: Counter[DeadLetter] = Counter()
+        self.drops: Counter[tuple[str, str]] = Counter()
+        """Copies dropped so far, by sink and cause; updated once a second."""
 
     def route(
         self,
@@ -138,14 +144,22 @@ class TelemetryRouter:
         self.routed += 1
         self._hand_over(self._topic(sender, component), rendered, qos)
 
+    @property
+    def dead_lettered(self) -> int:
+        return self.buried.total()
+
+    @property
+    def dropped(self) -> int:
+        return self.drops.total() + self._dropped.total()
+
     def report_drops(self) -> None:
         """Log what was dropped since the last call, one line per sink and cause. Called once a second."""
         for sink in self._sinks:
             name = type(sink).__name__
             lost = sink.take_lost()
-            self.dropped += lost
             for cause, count in (("no_room", self._dropped.pop(name, 0)), ("not_acknowledged", lost)):
                 if count:
+                    self.drops[name, cause] += count
                     log.warning("telemetry.dropped", sink=name, cause=cause, count=count)
 
     def _topic(self, sender: Sender, component: str | None) -> str:
@@ -192,7 +206,7 @@ class TelemetryRouter:
         qos: int,
         now: float,
     ) -> None:
-        self.dead_lettered += 1
+        self.buried[reason] += 1
         topic = self._settings.dead_letter_topic.replace("{template}", sender.template_id or UNASSOCIATED)
         topic = topic.replace("{device}", sender.id)
         log.warning(
@@ -219,5 +233,4 @@ class TelemetryRouter:
         for sink in self._sinks:
             dropped = sink.deliver(topic, payload, qos)
             if dropped:
-                self.dropped += dropped
                 self._dropped[type(sink).__name__] += dropped

@@ -43,7 +43,7 @@ from loadtest.devices import Population, SasKeys
 __all__ = ["Exchange", "run_exchange"]
 
 MODEL: Final = "dtmi:com:example:Thermostat;1"
-_TIMEOUT_S: Final = 120.0
+_TIMEOUT_S: Final = 60.0
 _MAX_PACKET_BYTES: Final = 64 * 1024
 _LAST_PACKET_ID: Final = 65535
 
@@ -54,7 +54,9 @@ class Exchange:
 
     messages: int
     devices: int = 16
-    window: int = 64
+    window: int = 16
+    """Below the 20 messages that Mosquitto has in flight to one client. Of what it has to queue, version 2.0.11
+    now and then drops a message of a subscriber that is not behind, with 64 on their way in one run of twelve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,4 +288,4 @@ if __name__ == "__main__":
     try:
         uvloop.run(_main())
     except (OperationError, OSError, TimeoutError) as error:
-        sys.exit(f"{error or 'not everything came through in time'}")
+        sys.exit(str(error) or f"not everything came through within {_TIMEOUT_S:.0f} s")

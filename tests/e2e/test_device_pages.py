@@ -1,11 +1,15 @@
 """The commands of the pages about devices do what the pages say: each block marked `executed` is run, in order."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.test_readme import sh
+from tests.support.central import SCOPE, CentralApplication, CentralServer
 from tests.support.gateway_process import run_cli
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -50,7 +54,34 @@ def test_the_commands_of_the_page_about_templates(tmp_path: Path) -> None:
     assert printed["versions"].splitlines()[-1] == "deleted dtmi:com:example:Mill;1"
 
 
-@pytest.mark.parametrize("page", ["devices.md", "templates.md"])
+def test_the_script_of_the_page_about_migration_collects_what_the_command_takes_over(tmp_path: Path) -> None:
+    for tool in ("curl", "jq"):
+        if shutil.which(tool) is None:
+            pytest.fail(f"the script needs {tool}: install it", pytrace=False)
+    blocks = dict(BLOCK.findall((DOCS / "migration.md").read_text()))
+    (tmp_path / "collect.sh").write_text(blocks["collect"])
+    with CentralServer(CentralApplication(), token="SharedAccessSignature sr=x&sig=y") as server:
+        subprocess.run(
+            ["sh", "collect.sh", "app", server.token, "export"], cwd=tmp_path, check=True, timeout=60,
+            env={**os.environ, "CENTRAL": server.url},
+        )  # fmt: skip
+    assert not [
+        file for file in (tmp_path / "export").rglob("*") if file.stat().st_mode & 0o077 and file.is_file()
+    ]
+    (tmp_path / "export" / "ca.pem").write_bytes(server.application.ca.certificate_pem)
+    run_cli("init", tmp_path / "gw")
+    (tmp_path / "gateway.yaml").symlink_to(tmp_path / "gw" / "gateway.yaml")
+    printed = sh(blocks["migrate"], tmp_path)
+    dry, real = printed.split("nothing was written (--dry-run)")
+    for text, made in ((dry, "WOULD BE NEW"), (real, "NEW")):
+        rows = {line[:22].strip(): line[22:].split() for line in text.splitlines() if line[:6].strip()}
+        assert made in text
+        assert rows["devices"][:5] == ["5", "0", "0", "0", "1"]
+        assert rows["individual enrollments"[:22]][:1] == ["2"]
+    assert f"id_scope: {SCOPE}" in real
+
+
+@pytest.mark.parametrize("page", ["devices.md", "templates.md", "migration.md"])
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\((?!http)([^)#]+)", (DOCS / page).read_text()):
         assert (DOCS / target).exists(), target

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 
 from gateway import pki
 from tests.e2e.conftest import Device
+from tests.support.central import MODEL, CentralApplication
 from tests.support.gateway_process import GatewayProcess
 from tests.support.subscriber import Subscriber
 
@@ -188,3 +189,27 @@ def write(leaf: pki.IssuedCertificate, directory: Path) -> tuple[Path, Path]:
     certificate_file.write_bytes(leaf.certificate.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(leaf.key_pem)
     return certificate_file, key_file
+
+
+async def test_devices_of_iot_central_come_with_the_credentials_they_have(
+    gateway: GatewayProcess, device: Device, tmp_path: Path
+) -> None:
+    central = CentralApplication()
+    gateway.cli("migrate", "central", central.write(tmp_path / "export"))
+    certificate_file, key_file = write(central.own, tmp_path)
+    credentials: dict[str, dict[str, Any]] = {
+        "by-group": {"key": central.device_key("by-group").base64},
+        "own-key": {"key": central.own_key.base64},
+        "own-cert": {"certificate_file": certificate_file, "key_file": key_file},
+    }
+    for device_id, credential in credentials.items():
+        seen = await asyncio.to_thread(
+            device, id=device_id, model=MODEL, telemetry=[{"body": {"load": 0.5}}], **credential
+        )
+        assert (seen.get("status"), seen.get("connected")) == ("assigned", True), (device_id, seen)
+        shown = gateway.json("device", "show", device_id)
+        assert (shown["status"], shown["template"], shown["name"]) == (
+            "provisioned",
+            MODEL,
+            f"The {device_id}",
+        )

@@ -61,6 +61,10 @@ class AmqttSink:
         lost, self._lost = self._lost, 0
         return lost
 
+    @property
+    def backlog(self) -> int:
+        return len(self._copies)
+
     async def close(self) -> None:
         """Let what is on its way arrive, within bounds: the applications are disconnected next."""
         if self._copies:

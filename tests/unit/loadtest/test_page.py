@@ -64,7 +64,7 @@ def report(tally: Tally, **fields: Any) -> Report:
         facts={"devices": "3", "server": "gateway.example:8883, TLS 1.3"},
         result=StormResult.of(tally, qos=1),
         tally=tally,
-        **{"succeeded": True, **fields},
+        **{"problems": (), **fields},
     )
 
 
@@ -122,10 +122,17 @@ def test_what_a_server_says_is_text_and_never_markup() -> None:
 
 def test_a_registry_that_does_not_hold_what_was_promised_is_named_with_its_devices() -> None:
     registry = RegistryCheck(acknowledged=2, unsure=0, missing=("storm-000002",), unexpected=(), twice=())
-    outline = Outline(page(report(counted(), registry=registry, succeeded=False).document()))
+    outline = Outline(page(report(counted(), registry=registry, problems=("1 device <missing>",)).document()))
     assert "not as it should be" in outline.text
+    assert "1 device <missing>" in outline.text
     assert "Registry: does not hold what was promised" in outline.headings
     assert "1 told so, and not there (storm-000002)" in outline.text
+
+
+def test_while_the_server_was_down_no_line_is_drawn() -> None:
+    usage = tuple(Sample(float(second), 50.0, 2**20) for second in (1, 2, 3, 9, 10))
+    cpu = Outline(page(report(counted(), usage=usage).document())).charts[2]
+    assert cpu["series"][0]["values"] == ["50%", "50%", "50%", None, "50%", "50%"]
 
 
 def test_a_run_in_which_nothing_happened_is_a_page_too() -> None:

@@ -87,33 +87,6 @@ def test_the_summary_names_everything_that_happened(line: str) -> None:
     assert line in out.getvalue()
 
 
-def test_messages_are_complete_only_if_each_was_sent_and_acknowledged() -> None:
-    counts = Tally()
-    counts.at(0).published = counts.at(0).acknowledged = 5
-    assert complete(counts, qos=1)
-    counts.unsent = 1
-    assert not complete(counts, qos=0)
-    counts.unsent = 0
-    counts.at(1).published = 1
-    assert complete(counts, qos=0)
-    assert not complete(counts, qos=1)
-
-
-def complete(counts: Tally, *, qos: int) -> bool:
-    messages = StormResult.of(counts, qos=qos).messages
-    assert messages is not None
-    return messages.complete
-
-
-def test_everybody_is_in_only_if_they_still_are_at_the_end() -> None:
-    counts = Tally(sessions=2)
-    counts.times_to_in_s.extend([0.1, 5.0])
-    assert StormResult.of(counts).everybody_is_in(2)
-    assert not StormResult.of(counts).everybody_is_in(3)
-    counts.sessions = 1
-    assert not StormResult.of(counts).everybody_is_in(2)
-
-
 def test_a_bad_credential_that_is_refused_is_as_it_should_be_and_one_that_is_admitted_is_not() -> None:
     counts = Tally(bad_offered=1)
     counts.at(0).offered, counts.at(0).admitted = 3, 2

@@ -23,19 +23,15 @@ def delivered(**copies: list[int]) -> Delivery:
 
 def test_each_message_is_once_repeated_missing_or_unanswered() -> None:
     sent = {"a": DeviceMessages(sent=5, unacknowledged=[4, 5]), "b": DeviceMessages(sent=1)}
-    told, as_it_should = account(sent, delivered(a=[1, 2, 2, 5], b=[1]), started_at=98.0)
-    assert not as_it_should
+    told = account(sent, delivered(a=[1, 2, 2, 5], b=[1]), started_at=98.0)
     assert (told["once"], told["repeated"], told["unanswered"]) == (3, 1, 1)
     assert told["missing"] == {"count": 1, "messages": ["a/3"]}
     assert told["timeline"] == {"2": 5}
 
 
-def test_nothing_missing_is_as_it_should_be_and_a_message_that_nobody_sent_is_not() -> None:
+def test_messages_that_nobody_sent_are_counted_apart() -> None:
     sent = {"a": DeviceMessages(sent=2)}
-    assert account(sent, delivered(a=[1, 2]), started_at=0)[1]
-    told, as_it_should = account(sent, delivered(a=[1, 2, 3], c=[1]), started_at=0)
-    assert told["unexpected"] == 2
-    assert not as_it_should
+    assert account(sent, delivered(a=[1, 2, 3], c=[1]), started_at=0)["unexpected"] == 2
 
 
 def test_filters_never_match_the_same_message_twice() -> None:

@@ -30,6 +30,8 @@ class Recorder:
     lost: int = 0
     delivered: list[tuple[str, bytes, int]] = field(default_factory=list)
 
+    backlog = 0
+
     def take_lost(self) -> int:
         lost, self.lost = self.lost, 0
         return lost
