@@ -98,8 +98,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
         "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
-        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "_trace", "bucket", "connection_id", "device_id", "dialect",
-        "enrollment_group", "key_slot", "peer",
+        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "_trace", "bucket", "connection_id", "device_id",
+        "dialect", "enrollment_group", "key_slot", "peer",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
