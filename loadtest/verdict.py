@@ -8,6 +8,9 @@ from loadtest.result import MessageResult, StormResult
 
 __all__ = ["problems"]
 
+Problem = tuple[int, str, str]
+"""How many, of what, and what is wrong with them."""
+
 
 def problems(
     result: StormResult,
@@ -18,48 +21,51 @@ def problems(
     delivery: Mapping[str, Any] | None,
 ) -> tuple[str, ...]:
     """Empty if all is as it should be. `good_devices` are those with a credential of their own."""
-    found = [
-        (result.bad_admitted, "devices came in with somebody else's credential"),
-        *(_attempts(result, good_devices) if retried else _first_attempts(result)),
+    found: list[Problem] = [
+        (result.bad_admitted, "device", "came in with somebody else's credential"),
+        *(_devices(result, good_devices) if retried else _attempts(result)),
     ]
     if result.messages is not None:
         found += _messages(result.messages)
     if registry is not None:
         found += [
-            (
-                len(registry.missing),
-                "devices were told that they are registered, and are not in the registry",
-            ),
-            (len(registry.unexpected), "devices were refused, and are in the registry"),
-            (len(registry.twice), "devices are in the registry more than once"),
+            (len(registry.missing), "registered device", "missing from the registry"),
+            (len(registry.unexpected), "refused device", "found in the registry"),
+            (len(registry.twice), "device", "found in the registry more than once"),
         ]
     if delivery is not None:
         found += [
-            (delivery["missing"]["count"], "messages did not reach the application"),
-            (delivery["unexpected"], "messages reached the application that nobody had sent"),
+            (delivery["missing"]["count"], "message", "did not reach the application"),
+            (delivery["unexpected"], "message", "reached the application that nobody had sent"),
         ]
-    return tuple(f"{count:,} {what}" for count, what in found if count)
+    return tuple(
+        f"{count:,} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in found if count
+    )
 
 
-def _first_attempts(result: StormResult) -> list[tuple[int, str]]:
+def _attempts(result: StormResult) -> list[Problem]:
     admitted = result.admitted - result.bad_admitted
     return [
-        (max(0, result.offered - result.bad_offered - admitted), "attempts were not admitted"),
-        (result.lost, "sessions were lost"),
+        (
+            max(0, result.offered - result.bad_offered - admitted),
+            "attempt",
+            "did not end in an admission",
+        ),
+        (result.lost, "session", "broke off"),
     ]
 
 
-def _attempts(result: StormResult, good_devices: int) -> list[tuple[int, str]]:
+def _devices(result: StormResult, good_devices: int) -> list[Problem]:
     never = max(0, good_devices - result.devices_in)
     return [
-        (never, "devices never came in"),
-        (max(0, good_devices - never - result.sessions), "devices are not connected at the end"),
+        (never, "device", "never came in"),
+        (max(0, good_devices - never - result.sessions), "device", "had no connection at the end"),
     ]
 
 
-def _messages(messages: MessageResult) -> list[tuple[int, str]]:
+def _messages(messages: MessageResult) -> list[Problem]:
     unacknowledged = messages.published - messages.acknowledged if messages.qos else 0
     return [
-        (messages.unsent, "messages were due when no device was connected"),
-        (unacknowledged, "messages were not acknowledged"),
+        (messages.unsent, "message", "fell due when no device was connected"),
+        (unacknowledged, "message", "got no PUBACK"),
     ]

@@ -35,14 +35,14 @@ def test_a_stranger_that_came_in_is_one() -> None:
     tally = storm()
     tally.bad_admitted.add(3)
     tally.at(0).admitted += 1
-    assert told(tally) == ("1 devices came in with somebody else's credential",)
+    assert told(tally) == ("1 device came in with somebody else's credential",)
 
 
 def test_without_retry_each_attempt_and_each_session_counts() -> None:
     tally = storm()
     tally.at(0).offered += 3
     tally.at(1).lost = 1_000
-    assert told(tally) == ("3 attempts were not admitted", "1,000 sessions were lost")
+    assert told(tally) == ("3 attempts did not end in an admission", "1,000 sessions broke off")
 
 
 def test_with_retry_it_counts_who_is_connected_at_the_end() -> None:
@@ -52,17 +52,17 @@ def test_with_retry_it_counts_who_is_connected_at_the_end() -> None:
     assert told(tally, retried=True) == ()
     tally.sessions = 5
     del tally.times_to_in_s[-1]
-    assert told(tally, retried=True) == ("1 devices never came in", "2 devices are not connected at the end")
+    assert told(tally, retried=True) == ("1 device never came in", "2 devices had no connection at the end")
 
 
 def test_messages_that_were_not_sent_or_not_acknowledged() -> None:
     tally = storm()
     tally.unsent = 4
     tally.at(0).acknowledged -= 1
-    assert told(tally, qos=0) == ("4 messages were due when no device was connected",)
+    assert told(tally, qos=0) == ("4 messages fell due when no device was connected",)
     assert told(tally) == (
-        "4 messages were due when no device was connected",
-        "1 messages were not acknowledged",
+        "4 messages fell due when no device was connected",
+        "1 message got no PUBACK",
     )
 
 
@@ -70,9 +70,9 @@ def test_a_registry_and_a_delivery_that_do_not_match() -> None:
     registry = RegistryCheck(acknowledged=8, unsure=0, missing=("a", "b"), unexpected=("c",), twice=("d",))
     delivery = {"missing": {"count": 2}, "unexpected": 1}
     assert told(storm(), registry=registry, delivery=delivery) == (
-        "2 devices were told that they are registered, and are not in the registry",
-        "1 devices were refused, and are in the registry",
-        "1 devices are in the registry more than once",
+        "2 registered devices missing from the registry",
+        "1 refused device found in the registry",
+        "1 device found in the registry more than once",
         "2 messages did not reach the application",
-        "1 messages reached the application that nobody had sent",
+        "1 message reached the application that nobody had sent",
     )
