@@ -258,6 +258,7 @@ class Driver:
                 if device.stage is not Stage.AWAY:  # its round before is not over
                     return _SWEEP_S
                 self._next = next(self._offers, None)
+                self.tally.offered_until_s = now - self._start_s
                 self._begin(device, due, now)
         return 0.0
 

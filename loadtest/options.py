@@ -255,6 +255,9 @@ class RunOptions:
         Path | None, typer.Option(help="Write the whole report there, second by second.")
     ] = None
     html: Annotated[Path | None, typer.Option(help="Write a page with plots there.")] = None
+    watch_after: Annotated[
+        float, typer.Option(min=0, help="Seconds that the server is watched after the devices have left.")
+    ] = 0.0
     server_pid: Annotated[
         int | None,
         typer.Option(

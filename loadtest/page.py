@@ -22,15 +22,17 @@ _PERCENTILES: Final = (("p50", "green"), ("p90", "blue"), ("p99", "amber"), ("ma
 def page(document: Mapping[str, Any]) -> str:
     """The page of a report's document (`loadtest.report`)."""
     timeline = _Timeline(document)
+    about_messages = document["delivery"] is not None
     sections = [
         _header(document),
         _tiles(document),
         _outcome(document),
+        _messages(document, timeline) if about_messages else "",
         _connects(timeline),
         _latencies(timeline),
         f'<div class="pair">{_server(document, timeline)}</div>' if document["server"] else "",
         _causes(document),
-        _messages(document, timeline),
+        "" if about_messages else _messages(document, timeline),
         _checks(document),
         _facts(document),
         _table(document),
@@ -122,16 +124,38 @@ def _tiles(document: Mapping[str, Any]) -> str:
         ("admitted a second", f"{document['admittedPerSecond']:,.0f}"),
         ("latency p50", _milliseconds(latency.get("p50"))),
         ("latency p99", _milliseconds(latency.get("p99"))),
-        ("took", f"{document['elapsedSeconds']:,.1f} <small>s</small>"),
+        ("took", f"{document['elapsedSeconds']:,.2f} <small>s</small>"),
     ]
     if document["offered"] - document["badCredentials"]["offered"] != document["devicesIn"]:
         tiles += [
             ("devices that came in", f"{document['devicesIn']:,}"),
-            ("the last one after", f"{document['everybodyInSeconds']:,.1f} <small>s</small>"),
+            ("the last one after", _last_one(document)),
         ]
+    tiles += _message_tiles(document)
     body = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
-    columns = " ten" if len(tiles) > 8 else ""  # noqa: PLR2004
+    columns = " five" if len(tiles) % 5 in {0, 4} else ""
     return f'\n<dl class="tiles{columns}">{body}</dl>'
+
+
+def _message_tiles(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    messages, delivery = document["messages"], document["delivery"]
+    if messages is None:
+        return []
+    tiles = [("messages published", f"{messages['published']:,}")]
+    if messages["acknowledged"] is not None:
+        tiles.append(("acknowledged", f"{messages['acknowledged']:,}"))
+        tiles.append(("PUBACK p99", _milliseconds((messages["pubackMs"] or {}).get("p99"))))
+    if delivery is not None:
+        tiles.append(("delivered once", f"{delivery['once']:,}"))
+        tiles.append(("missing", f"{delivery['missing']['count']:,}"))
+        tiles.append(("delivered p99", _milliseconds((delivery["latencyMs"] or {}).get("p99"))))
+    return tiles
+
+
+def _last_one(document: Mapping[str, Any]) -> str:
+    after = document["everybodyInSeconds"]
+    since = max(0.0, after - document["offeredUntilSeconds"])
+    return f"{after:,.1f} <small>s, {since:,.1f} s after the offer</small>"
 
 
 def _milliseconds(value: float | None) -> str:

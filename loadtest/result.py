@@ -87,6 +87,10 @@ class StormResult:
     failed: dict[str, int]
     lost: int
     """Admitted, and then disconnected by the server before the run was over."""
+    offered_until_s: float
+    """When the last device came for the first time."""
+    admitted_until_then: int
+    """In the whole seconds before that."""
     deferred: int
     """How often the provisioning service said to ask again later."""
     elapsed_s: float
@@ -129,6 +133,12 @@ class StormResult:
             timed_out=total.timed_out,
             failed=dict(total.failed.most_common()),
             lost=total.lost,
+            offered_until_s=tally.offered_until_s,
+            admitted_until_then=sum(
+                second.admitted
+                for number, second in tally.seconds.items()
+                if number < int(tally.offered_until_s)
+            ),
             deferred=total.deferred,
             elapsed_s=tally.finished_s,
             latency=Latency.of(total.latencies_s),
@@ -149,10 +159,17 @@ class StormResult:
         return self.admitted == self.offered - self.bad_offered and not self.lost and not self.bad_admitted
 
     @property
+    def admitted_per_s_meanwhile(self) -> float | None:
+        """While devices were still being offered: under overload, what the server keeps up. None below a second."""
+        whole_seconds = int(self.offered_until_s)
+        return self.admitted_until_then / whole_seconds if whole_seconds else None
+
+    @property
     def admitted_per_s(self) -> float:
         return self.admitted / self.elapsed_s if self.elapsed_s else 0.0
 
     def to_json(self) -> dict[str, Any]:
+        meanwhile = self.admitted_per_s_meanwhile
         return {
             "offered": self.offered,
             "admitted": self.admitted,
@@ -163,6 +180,8 @@ class StormResult:
             "deferred": self.deferred,
             "elapsedSeconds": round(self.elapsed_s, 3),
             "admittedPerSecond": round(self.admitted_per_s, 1),
+            "offeredUntilSeconds": round(self.offered_until_s, 3),
+            "admittedPerSecondMeanwhile": None if meanwhile is None else round(meanwhile, 1),
             "latencyMs": self.latency and self.latency.to_json(),
             "badCredentials": {"offered": self.bad_offered, "admittedDevices": self.bad_admitted},
             "devicesIn": self.devices_in,
@@ -203,6 +222,12 @@ def print_result(result: StormResult, console: Console) -> None:
     if result.offered - result.bad_offered != result.devices_in and result.time_to_in is not None:
         table.add_row("devices that came in", f"{result.devices_in:,}")
         table.add_row("the last one after", f"{result.everybody_in_s:.2f} s")
+        table.add_row(
+            "  since the offer ended", f"{max(0.0, result.everybody_in_s - result.offered_until_s):.2f} s"
+        )
+        meanwhile = result.admitted_per_s_meanwhile
+        if meanwhile is not None:
+            table.add_row("admitted a second until then", f"{meanwhile:,.0f}")
         _add_latency(table, "until in", result.time_to_in)
     if result.messages is not None:
         _add_messages(table, result.messages)

@@ -32,6 +32,7 @@ _NOT_AS_IT_SHOULD: Final = 1
 _INTERRUPTED: Final = 130
 _RESTART_TIMEOUT_S: Final = 120.0
 _RESTART_POLL_S: Final = 0.1
+_WATCH_S: Final = 0.25
 
 
 @dataclass(kw_only=True)
@@ -80,6 +81,7 @@ class Scenario:
                 interrupts=interrupts,
                 tell=tell,
             )
+        self._watch(usage, started_at, interrupts)
         result = StormResult.of(tally, qos=None if self.plan.messages is None else self.plan.messages.qos)
         registry = None
         if before is not None:
@@ -125,6 +127,13 @@ class Scenario:
             if done.returncode:
                 raise OperationError(f"{self.restart}: ended with {done.returncode}")
             _wait_for(target)
+
+    def _watch(self, usage: ServerUsage, started_at: float, interrupts: Interrupts) -> None:
+        """Does its memory return?"""
+        until = time.time() + self.how.watch_after
+        while not interrupts.count and time.time() < until:
+            time.sleep(min(_WATCH_S, max(0.0, until - time.time())))
+            usage.sample(time.time() - started_at)
 
     def _registry(self, population: Population) -> list[tuple[str, str]] | None:
         return None if self.fleet.config is None else read_registry(self.fleet.config, population.prefix)

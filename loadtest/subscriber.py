@@ -69,8 +69,8 @@ class Delivery:
     validation: Counter[str] = field(default_factory=Counter)
     latencies: Histogram = field(default_factory=Histogram)
     """From when a message was due to its arrival."""
-    seconds: Counter[int] = field(default_factory=Counter)
-    """Copies by unix second."""
+    tenths: Counter[int] = field(default_factory=Counter)
+    """Copies by tenth of a unix second: where a run's seconds begin is known only later."""
 
     def arrived(self, device_id: str, number: int, at_ms: int | None, now: float) -> None:
         counts = self.copies.setdefault(device_id, bytearray())
@@ -78,7 +78,7 @@ class Delivery:
             counts.extend(bytes(number + 64 - len(counts)))
         counts[number] = min(_MANY, counts[number] + 1)
         self.total += 1
-        self.seconds[int(now)] += 1
+        self.tenths[int(now * 10)] += 1
         if at_ms is not None:
             self.latencies.record(now - at_ms / 1000)
 
@@ -211,6 +211,9 @@ def account(sent: Mapping[str, DeviceMessages], delivery: Delivery, *, started_a
                 missing.append(f"{device_id}/{number}")
         unexpected += sum(counts[messages.sent + 1 :])
     latency = Latency.of_histogram(delivery.latencies)
+    seconds: Counter[int] = Counter()
+    for tenth, copies in delivery.tenths.items():
+        seconds[int(tenth / 10 - started_at)] += copies
     return {
         "copies": delivery.total,
         "once": once,
@@ -221,5 +224,5 @@ def account(sent: Mapping[str, DeviceMessages], delivery: Delivery, *, started_a
         "ofOthers": delivery.others,
         "validation": dict(delivery.validation),
         "latencyMs": latency and latency.to_json(),
-        "timeline": {str(second - int(started_at)): n for second, n in sorted(delivery.seconds.items())},
+        "timeline": {str(second): n for second, n in sorted(seconds.items())},
     }

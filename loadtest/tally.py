@@ -107,6 +107,8 @@ class Tally:
     """All that a run counted."""
 
     seconds: dict[int, Second] = field(default_factory=dict)
+    offered_until_s: float = 0.0
+    """When the last device came for the first time (in each round), in seconds after the start."""
     finished_s: float = 0.0
     """When the last attempt of the offer had its outcome, in seconds after the start."""
     latest_start_s: float = 0.0
@@ -148,6 +150,7 @@ class Tally:
         """Add what another worker counted, of other devices."""
         for number, second in other.seconds.items():
             self.seconds.setdefault(number, Second()).add(second)
+        self.offered_until_s = max(self.offered_until_s, other.offered_until_s)
         self.finished_s = max(self.finished_s, other.finished_s)
         self.latest_start_s = max(self.latest_start_s, other.latest_start_s)
         self.cpu_s += other.cpu_s

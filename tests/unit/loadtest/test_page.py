@@ -112,6 +112,10 @@ def test_copies_that_an_application_received_are_plotted_beside_the_messages() -
     messages = next(chart for chart in outline.charts if chart["series"][0]["name"] == "published")
     assert messages["series"][2]["values"] == ["0/s", "0/s", "0/s", "2/s", "0/s", "3/s"]
     assert "Delivery: every message is accounted for" in outline.headings
+    assert "delivered once" in outline.text
+    assert outline.headings.index("Messages") < outline.headings.index("Connects"), (
+        "what it is about comes first"
+    )
 
 
 def test_what_a_server_says_is_text_and_never_markup() -> None:

@@ -11,7 +11,13 @@ from loadtest.tally import Histogram, Tally
 
 def tally() -> Tally:
     counts = Tally(
-        finished_s=0.5, cpu_s=0.1, latest_start_s=0.002, bad_offered=1, sessions=1, everybody_in_s=2.5
+        offered_until_s=1.5,
+        finished_s=0.5,
+        cpu_s=0.1,
+        latest_start_s=0.002,
+        bad_offered=1,
+        sessions=1,
+        everybody_in_s=2.5,
     )
     counts.times_to_in_s.extend([0.01, 2.0])
     first, second = counts.at(0.2), counts.at(1.7)
@@ -37,6 +43,8 @@ def test_only_the_latencies_of_the_admitted_are_told() -> None:
         "deferred": 4,
         "elapsedSeconds": 0.5,
         "admittedPerSecond": 4.0,
+        "offeredUntilSeconds": 1.5,
+        "admittedPerSecondMeanwhile": 1.0,
         "latencyMs": {"p50": 10.0, "p90": 30.0, "p99": 30.0, "max": 30.0},
         "badCredentials": {"offered": 1, "admittedDevices": 0},
         "devicesIn": 2,
@@ -67,6 +75,7 @@ def test_a_storm_in_which_nobody_was_admitted_has_no_latency() -> None:
     "line",
     [
         "told to ask later",
+        "since the offer ended",
         "the last one after",
         "messages published",
         "nobody connected",
