@@ -6,6 +6,7 @@ All of them log every connect into a file, as their users would have it, and run
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -40,6 +41,9 @@ USERNAME, PASSWORD = "device", "correct horse battery staple"
 _READY_TIMEOUT_S: Final = 60.0
 _STOP_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.05
+_FIRST_PORT: Final = 10_000
+_PORT_TRIES: Final = 100
+_DEFAULT_FIRST_EPHEMERAL_PORT: Final = 32_768
 _FOR_PEOPLE: Final = "format: console"
 _OPENSSL_CONFIG: Final = """\
 openssl_conf = configuration
@@ -300,12 +304,21 @@ def _answers(port: int) -> bool:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ones: each is held until all are found."""
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
+    """Different ones, and none that the kernel would give to a storm's devices before the server is up."""
+    found: list[int] = []
+    for port in random.sample(range(_FIRST_PORT, _first_ephemeral_port()), k=_PORT_TRIES):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind((HOST, port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise StartError("no free ports", hint=f"{_PORT_TRIES} were tried, from {_FIRST_PORT} on")
+
+
+def _first_ephemeral_port() -> int:
+    """The kernel's default if somebody has given it nearly all ports."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    return first if first > _FIRST_PORT + _PORT_TRIES else _DEFAULT_FIRST_EPHEMERAL_PORT
 
 
 def _gateway(*arguments: str) -> str:
