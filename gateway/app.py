@@ -226,7 +226,7 @@ class Gateway:
         listeners = _make_listeners(edge, settings, poller)
         self._watch(core, edge, router)
         control = ControlServer(settings.control_socket, core.operations)
-        http = self._make_http(core)
+        http = self._make_http(core, edge, router)
         async with asyncio.TaskGroup() as tasks:
             ticker = tasks.create_task(self._tick(edge, router, listeners, poller), name="deadlines")
             try:
@@ -256,21 +256,25 @@ class Gateway:
                 await control.stop()
                 ticker.cancel()
 
-    def _make_http(self, core: Core) -> "HttpServer | None":
+    def _make_http(self, core: Core, edge: Edge, router: TelemetryRouter) -> "HttpServer | None":
         settings = self._settings
         if settings.http.bind is None:
             return None
         # FastAPI is slow to import, and only a gateway that serves operators over HTTP needs it.
         from gateway.api.http import HttpServer, make_app  # noqa: PLC0415
         from gateway.api.rest.calling import Context  # noqa: PLC0415
+        from gateway.metrics import Metrics, Sources  # noqa: PLC0415
 
+        sources = Sources(
+            edge=edge, admission=edge.admission, registry=core.registry, router=router, sinks=self._sinks
+        )
         context = Context(
             operations=core.operations, tokens=core.tokens, id_scope=settings.id_scope, clock=self._clock
         )
         return HttpServer(
             settings.http,
             settings.http.bind,
-            make_app(context),
+            make_app(context, Metrics(sources).render),
             certificate_file=settings.http.certificate_file or settings.devices.certificate_file,
             key_file=settings.http.key_file or settings.devices.key_file,
         )

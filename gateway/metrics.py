@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Final
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import (
@@ -26,9 +25,7 @@ from gateway.session import CloseReason
 from gateway.telemetry.envelope import DeadLetter
 from gateway.telemetry.router import Sink, TelemetryRouter
 
-__all__ = ["CONTENT_TYPE", "GatewayCollector", "Metrics", "Sources"]
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["GatewayCollector", "Metrics", "Sources"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +64,7 @@ class GatewayCollector(Collector):
             "gateway_build", "What runs.", value={"version": __version__, "python": platform.python_version()}
         )
         yield from _edge(self._sources.edge)
+        yield from _storm(self._sources.edge, self._sources.admission)
         yield from _registry(self._sources.registry, self._sources.admission)
         yield from _telemetry(self._sources.router, self._sources.sinks)
 
@@ -93,6 +91,23 @@ def _edge(edge: Edge) -> Iterator[Metric]:
         "gateway_tls_handshake_seconds", "From accept to the handshake's end.", counts.handshake_seconds
     )
     yield _histogram("gateway_admission_seconds", "From CONNECT to CONNACK 0.", counts.admission_seconds)
+
+
+def _storm(edge: Edge, admission: Admission) -> Iterator[Metric]:
+    storm, intake = edge.storm, admission.intake
+    yield GaugeMetricFamily("gateway_handshakes", "Handshakes in flight.", value=storm.queue.handshakes)
+    yield GaugeMetricFamily(
+        "gateway_connections_waiting", "Accepted, and waiting for a handshake.", value=storm.queue.waiting
+    )
+    shed = CounterMetricFamily(
+        "gateway_storm_shed", "What storm control kept out or put off.", labels=["cause"]
+    )
+    for cause, count in (
+        ("turned_away", storm.turned_away), ("gave_up", storm.gave_up), ("delayed", storm.delayed),
+        ("over_rate", intake.refused_rate), ("over_registrations", intake.refused_registrations),
+    ):  # fmt: skip
+        shed.add_metric([cause], count)
+    yield shed
 
 
 def _registry(registry: Registry, admission: Admission) -> Iterator[Metric]:

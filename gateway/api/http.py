@@ -7,12 +7,12 @@ Devices are not served here (their listeners verify certificates as identities d
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 
 from gateway.api.rest import make_rest_app
 from gateway.api.rest.calling import Context
@@ -28,9 +28,14 @@ _POLL_S: Final = 0.01
 _BACKLOG: Final = 128
 
 
-def make_app(context: Context) -> FastAPI:
-    """All that the server serves."""
+def make_app(context: Context, render_metrics: Callable[[], bytes]) -> FastAPI:
+    """All that the server serves. `render_metrics` answers `/metrics`, in Prometheus's text format."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
     app.mount("/api", make_rest_app(context))
     return app
 

@@ -37,8 +37,13 @@ def numbers() -> Any:
             counts=EdgeCounts(),
             connections={1, 2, 3},
             sessions=SimpleNamespace(count_by_dialect=lambda: {"dps": 1, "hub": 2}),
+            storm=SimpleNamespace(
+                queue=SimpleNamespace(handshakes=14, waiting=15), turned_away=16, gave_up=17, delayed=18
+            ),
         ),
-        admission=SimpleNamespace(created=5),
+        admission=SimpleNamespace(
+            created=5, intake=SimpleNamespace(refused_rate=19, refused_registrations=21)
+        ),
         registry=SimpleNamespace(registrar=registrar, cached=11, lookups=12),
         router=SimpleNamespace(
             routed=13,
@@ -88,6 +93,10 @@ def test_a_scrape_has_every_count() -> None:
     assert of(samples, "gateway_admission_seconds_bucket", le="+Inf") == 3
     assert of(samples, "gateway_admission_seconds_count") == 3
     assert of(samples, "gateway_admission_seconds_sum") == 60.3005
+    assert of(samples, "gateway_handshakes") == 14
+    assert of(samples, "gateway_connections_waiting") == 15
+    causes = {"turned_away": 16, "gave_up": 17, "delayed": 18, "over_rate": 19, "over_registrations": 21}
+    assert {cause: of(samples, "gateway_storm_shed_total", cause=cause) for cause in causes} == causes
     assert of(samples, "gateway_registrations_created_total") == 5
     assert of(samples, "gateway_registrar_queue") == 7
     assert of(samples, "gateway_registrar_commits_failed_total") == 1
