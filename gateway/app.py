@@ -251,6 +251,7 @@ class Gateway:
                 await self._close_connections(edge)
                 if poller is not None:
                     poller.close()
+                logging_setup.FEED.hang_up()
                 if http is not None:
                     await http.stop()
                 await control.stop()

@@ -95,6 +95,11 @@ class Feed:
             for follower in tuple(self._followers):
                 follower.offer(entry)
 
+    def hang_up(self) -> None:
+        """End what is followed now: the gateway stops. For the event loop's thread."""
+        for follower in tuple(self._followers):
+            follower.hang_up()
+
     def recent(self, wanted: Filter, at_most: int) -> list[Entry]:
         """The last events that are wanted, in their order."""
         found = [entry for entry in map(Entry._make, tuple(self._recent)) if wanted.wants(entry)]
@@ -103,15 +108,18 @@ class Feed:
     async def follow(
         self, wanted: Filter, *, recent: int, max_backlog: int, alive_s: float = _ALIVE_S
     ) -> AsyncGenerator[Batch, None]:
-        """The last `recent` events, then new ones as they come, until the caller closes the iterator."""
+        """The last `recent` events, then new ones as they come, until the caller closes the iterator.
+
+        The first batch comes at once, be it empty.
+        """
         follower = _Follower(wanted, max_backlog, asyncio.get_running_loop())
         with self._changing:
             self._followers.append(follower)
         try:
             earlier = self.recent(wanted, recent)
-            for start in range(0, len(earlier), _AT_ONCE):
+            for start in range(0, len(earlier) or 1, _AT_ONCE):
                 yield Batch(earlier[start : start + _AT_ONCE])
-            while True:
+            while not follower.is_over:
                 yield await follower.next(alive_s)
         finally:
             with self._changing:
@@ -128,6 +136,11 @@ class _Follower:
         self._waiting: deque[Entry | _Gap] = deque()
         self._news = asyncio.Event()
         self._sleeping = False
+        self.is_over = False
+
+    def hang_up(self) -> None:
+        self.is_over = True
+        self._news.set()
 
     def offer(self, entry: Entry) -> None:
         if not self._wanted.wants(entry):
@@ -145,7 +158,7 @@ class _Follower:
 
     async def next(self, alive_s: float) -> Batch:
         """What came, at least one event; or nothing, after `alive_s`."""
-        if not self._waiting:
+        if not self._waiting and not self.is_over:
             self._news.clear()
             self._sleeping = True
             if not self._waiting:  # another thread may have written in between

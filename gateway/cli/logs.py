@@ -100,7 +100,7 @@ def follow_log(settings: "Settings", config: Path, arguments: dict[str, Any], ta
                 break
             time.sleep(_RETRY_S)
         tail.notice("the gateway is back")
-        more = {"recent": settings.log.max_recent_events, "since": tail.newest or arguments.get("since")}
+        more = {"recent": settings.log.max_recent_events, "since": tail.position or arguments.get("since")}
         with client:
             try:
                 client.run("log.follow", arguments | more, (), tail.print)
@@ -123,7 +123,7 @@ class Tail:
         self._as_json = as_json
         self._colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self.connected = False
-        self.newest: str | None = None
+        self.position: str | None = None
 
     def print(self, batch: dict[str, Any]) -> None:
         """What the gateway reports."""
@@ -131,8 +131,8 @@ class Tail:
         if batch["dropped"]:
             self._dropped(batch["dropped"])
         for document in batch["events"]:
-            self.newest = document["timestamp"]
             self._write(document)
+        self.position = batch["position"] or self.position
         sys.stdout.flush()
 
     def notice(self, text: str) -> None:

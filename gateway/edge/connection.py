@@ -382,9 +382,9 @@ class Connection(asyncio.Protocol):
         self._connect = None
 
     def _remember(self, refused: Refused) -> None:
-        """For `gateway why`."""
+        """For `gateway why`. Overload says nothing of a device, and is refused as cheaply as can be."""
         edge, connect = self._edge, self._connect
-        if connect is None or not connect.client_id:
+        if connect is None or not connect.client_id or refused.reason is Reason.OVERLOADED:
             edge.attempts.refusals[refused.reason] += 1
         else:
             edge.attempts.refused(

@@ -76,14 +76,21 @@ class EventOperations:
 
 
 def _to_json(batch: Batch) -> dict[str, Any]:
-    return {"events": [entry.to_json() for entry in batch.events], "dropped": batch.dropped}
+    """`position` is the `since` of whoever goes on later: more exact than a timestamp, which is to the millisecond."""
+    position = repr(batch.events[-1].at) if batch.events else None
+    return {
+        "events": [entry.to_json() for entry in batch.events], "dropped": batch.dropped, "position": position,
+    }  # fmt: skip
 
 
 def _unix(text: str | None) -> float:
     if text is None:
         return 0.0
+    """Of an ISO 8601 time, or of a position."""
     try:
-        return datetime.fromisoformat(text).timestamp()
+        return (
+            float(text) if text.replace(".", "", 1).isdecimal() else datetime.fromisoformat(text).timestamp()
+        )
     except ValueError:
         raise OperationError(
             f"since: not a time: {text!r}", hint="write it like 2026-11-24T02:30:00Z"

@@ -124,6 +124,20 @@ async def test_what_another_thread_writes_wakes_a_follower() -> None:
         thread.join()
 
 
+async def test_a_gateway_that_stops_ends_what_is_followed() -> None:
+    feed = feed_of("e.1")
+    async with follow(feed) as batches:
+        await anext(batches)
+        waiting = asyncio.ensure_future(anext(batches))
+        await asyncio.sleep(0)
+        feed.hang_up()
+        assert await waiting == Batch([])
+        with pytest.raises(StopAsyncIteration):
+            await anext(batches)
+    assert feed.followers == 0
+
+
 async def test_silence_is_told_so_that_both_ends_know_that_the_other_lives() -> None:
     async with aclosing(feed_of().follow(ALL, recent=0, max_backlog=1, alive_s=0)) as batches:
+        assert await anext(batches) == Batch([])
         assert await anext(batches) == Batch([])

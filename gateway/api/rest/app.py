@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api.control import MAX_REQUEST_BYTES
-from gateway.api.rest import devices, groups, templates, tokens, unserved, verbs
+from gateway.api.rest import devices, events, groups, templates, tokens, unserved, verbs
 from gateway.api.rest.calling import Context
 from gateway.api.rest.errors import (
     ERROR_SCHEMA,
@@ -26,7 +26,7 @@ __all__ = ["make_rest_app"]
 
 _ROUTERS: Final = (
     devices.router, devices.own, templates.router, groups.router, tokens.router, tokens.roles, verbs.router, verbs.audit,
-    unserved.router,
+    events.router, unserved.router,
 )  # fmt: skip
 _ERROR: Final[dict[int | str, dict[str, Any]]] = {
     "default": {"description": "An error.", "content": {"application/json": {"schema": ERROR_SCHEMA}}}
