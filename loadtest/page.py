@@ -111,6 +111,7 @@ def _header(document: Mapping[str, Any]) -> str:
 
 def _problems(document: Mapping[str, Any]) -> str:
     items = "".join(f"<li>{html.escape(problem)}</li>" for problem in document["problems"])
+    items += "".join(f'<li class="caution">{html.escape(text)}</li>' for text in document["cautions"])
     return f'<ul class="problems">{items}</ul>' if items else ""
 
 
@@ -129,7 +130,9 @@ def _tiles(document: Mapping[str, Any]) -> str:
     if document["offered"] - document["badCredentials"]["offered"] != document["devicesIn"]:
         tiles += [
             ("devices that came in", f"{document['devicesIn']:,}"),
-            ("the last one after", _last_one(document)),
+            ("the last one after", f"{document['everybodyInSeconds']:,.1f} <small>s</small>"),
+            ("since the offer ended", f"{_since_the_offer(document):,.1f} <small>s</small>"),
+            ("admitted a second until then", _rate(document["admittedPerSecondMeanwhile"])),
         ]
     tiles += _message_tiles(document)
     body = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
@@ -152,10 +155,12 @@ def _message_tiles(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     return tiles
 
 
-def _last_one(document: Mapping[str, Any]) -> str:
-    after = document["everybodyInSeconds"]
-    since = max(0.0, after - document["offeredUntilSeconds"])
-    return f"{after:,.1f} <small>s, {since:,.1f} s after the offer</small>"
+def _since_the_offer(document: Mapping[str, Any]) -> float:
+    return float(max(0.0, document["everybodyInSeconds"] - document["offeredUntilSeconds"]))
+
+
+def _rate(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
 
 
 def _milliseconds(value: float | None) -> str:

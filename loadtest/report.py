@@ -26,6 +26,8 @@ class Report:
     """Unix seconds."""
     problems: tuple[str, ...]
     """What is not as it should be."""
+    cautions: tuple[str, ...]
+    """What a reader has to know before believing the rest."""
     facts: dict[str, str]
     """What was asked for, in words: `devices: 10,000`."""
     result: StormResult
@@ -45,6 +47,7 @@ class Report:
             **self.result.to_json(),
             "succeeded": self.succeeded,
             "problems": list(self.problems),
+            "cautions": list(self.cautions),
             "registry": self.registry and self.registry.to_json(),
             "delivery": self.delivery,
         }

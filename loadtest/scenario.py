@@ -24,7 +24,7 @@ from loadtest.server_usage import ServerUsage
 from loadtest.subscriber import Delivery, account
 from loadtest.tally import Totals
 from loadtest.target import find_target
-from loadtest.verdict import problems
+from loadtest.verdict import cautions, problems
 
 __all__ = ["Scenario"]
 
@@ -102,6 +102,7 @@ class Scenario:
                 registry=registry,
                 delivery=delivery,
             ),
+            cautions=cautions(result, connectors=self.plan.connectors),
             facts=self._facts(target),
             result=result,
             tally=tally,
@@ -181,6 +182,8 @@ class Scenario:
             _print_registry(report.registry, console)
         if report.delivery is not None:
             _print_delivery(report.delivery, console)
+        for caution in report.cautions:
+            console.print(f"[yellow]caution[/]  {caution}")
         for problem in report.problems:
             console.print(f"[red]not as it should be[/]  {problem}")
 

@@ -1,13 +1,14 @@
 """Is all as it should be? If not, what is not, in words: the first thing that somebody wants to know of a run."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from loadtest.registry_check import RegistryCheck
 from loadtest.result import MessageResult, StormResult
 
-__all__ = ["problems"]
+__all__ = ["cautions", "problems"]
 
+_LATE_S: Final = 0.5
 Problem = tuple[int, str, str]
 """How many, of what, and what is wrong with them."""
 
@@ -41,6 +42,20 @@ def problems(
     return tuple(
         f"{count:,} {noun}{'' if count == 1 else 's'} {what}" for count, noun, what in found if count
     )
+
+
+def cautions(result: StormResult, *, connectors: int | None) -> tuple[str, ...]:
+    """What a reader has to know before believing the latencies.
+
+    With a limit of connectors an attempt may wait for one, which is the plan; without, only the tester can be late.
+    """
+    if connectors is not None or result.tester_late_s < _LATE_S:
+        return ()
+    late = (
+        f"the tester had too little CPU: it began attempts up to {result.tester_late_s:.1f} s after they were due, "
+        "which their latencies include"
+    )
+    return (late,)
 
 
 def _attempts(result: StormResult) -> list[Problem]:

@@ -64,7 +64,7 @@ def report(tally: Tally, **fields: Any) -> Report:
         facts={"devices": "3", "server": "gateway.example:8883, TLS 1.3"},
         result=StormResult.of(tally, qos=1),
         tally=tally,
-        **{"problems": (), **fields},
+        **{"problems": (), "cautions": (), **fields},
     )
 
 
@@ -137,6 +137,13 @@ def test_while_the_server_was_down_no_line_is_drawn() -> None:
     usage = tuple(Sample(float(second), 50.0, 2**20) for second in (1, 2, 3, 9, 10))
     cpu = Outline(page(report(counted(), usage=usage).document())).charts[2]
     assert cpu["series"][0]["values"] == ["50%", "50%", "50%", None, "50%", "50%"]
+
+
+def test_a_tester_that_was_too_slow_says_so() -> None:
+    assert (
+        "the tester was slow"
+        in Outline(page(report(counted(), cautions=("the tester was slow",)).document())).text
+    )
 
 
 def test_a_run_in_which_nothing_happened_is_a_page_too() -> None:

@@ -7,7 +7,7 @@ import pytest
 from loadtest.registry_check import RegistryCheck
 from loadtest.result import StormResult
 from loadtest.tally import Tally
-from loadtest.verdict import problems
+from loadtest.verdict import cautions, problems
 
 
 def storm() -> Tally:
@@ -76,3 +76,14 @@ def test_a_registry_and_a_delivery_that_do_not_match() -> None:
         "2 messages did not reach the application",
         "1 message reached the application that nobody had sent",
     )
+
+
+def test_a_tester_that_began_attempts_too_late_is_a_caution_unless_they_waited_for_a_connector() -> None:
+    tally = storm()
+    tally.latest_start_s = 2.25
+    result = StormResult.of(tally)
+    (caution,) = cautions(result, connectors=None)
+    assert "up to 2.2 s after they were due" in caution
+    assert cautions(result, connectors=200) == ()
+    tally.latest_start_s = 0.1
+    assert cautions(StormResult.of(tally), connectors=None) == ()
