@@ -27,8 +27,13 @@ Row = tuple[str, str]
 
 def read_registry(config: Path, prefix: str) -> list[Row]:
     """The devices whose ids start like the load test's, as the running gateway (or its store) lists them."""
-    pages = call_pages(config, "device.list", "devices", page=_PAGE, id_prefix=prefix)
-    return [(row["id"], row["status"]) for page in pages for row in page]
+    rows: list[Row] = []
+
+    def keep(page: list[dict[str, Any]]) -> None:
+        rows.extend((row["id"], row["status"]) for row in page)
+
+    call_pages(config, "device.list", "devices", keep, page=_PAGE, id_prefix=prefix)
+    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ Imports are inside the functions: every command imports this module, `gateway --
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -65,26 +65,71 @@ def call_all(
     `cursor` is the argument that takes `next`.
     """
     found: list[Any] = []
-    following: Any = None
-    while at_most is None or len(found) < at_most:
-        limit = _PAGE if at_most is None else min(_PAGE, at_most - len(found))
-        page = call(config, verb, **{cursor: following}, limit=limit, **arguments)
-        found += page[items]
-        following = page["next"]
-        if following is None:
-            break
+    limit = _PAGE if at_most is None else min(_PAGE, at_most)
+    call_pages(config, verb, items, found.extend, page=limit, at_most=at_most, cursor=cursor, **arguments)
     return found
 
 
-def call_pages(config: Path, verb: str, items: str, *, page: int, **arguments: Any) -> Iterator[list[Any]]:
-    """The pages of a verb that answers in pages, as they come: for what is too much to hold."""
-    after: str | None = None
-    while True:
-        answer = call(config, verb, after=after, limit=page, **arguments)
-        yield answer[items]
-        after = answer["next"]
-        if after is None:
-            return
+def call_pages(
+    config: Path,
+    verb: str,
+    items: str,
+    on_page: Callable[[list[Any]], None],
+    /,
+    *,
+    page: int,
+    at_most: int | None = None,
+    cursor: str = "after",
+    **arguments: Any,
+) -> None:
+    """Like `call_all`, for what is too much to hold: each page is handed to `on_page`. The store is opened once."""
+    from gateway.settings import load_settings  # noqa: PLC0415
+
+    settings = load_settings(config)
+    pages = _Pages(items, on_page, page=page, at_most=at_most, cursor=cursor, arguments=arguments)
+
+    def through(client: "ControlClient") -> None:
+        while (asked := pages.wanted()) is not None:
+            pages.take(client.call(verb, asked))
+
+    _with_gateway_or_lock(settings, through, lambda: asyncio.run(_call_pages_offline(settings, verb, pages)))
+
+
+class _Pages:
+    """What to ask next, until there are no more pages, or enough items."""
+
+    def __init__(
+        self,
+        items: str,
+        on_page: Callable[[list[Any]], None],
+        *,
+        page: int,
+        at_most: int | None,
+        cursor: str,
+        arguments: dict[str, Any],
+    ) -> None:
+        self._items = items
+        self._on_page = on_page
+        self._page = page
+        self._left = at_most
+        self._cursor = cursor
+        self._arguments = arguments
+        self._following: Any = None
+        self._done = False
+
+    def wanted(self) -> dict[str, Any] | None:
+        if self._done or self._left == 0:
+            return None
+        limit = self._page if self._left is None else min(self._page, self._left)
+        return self._arguments | {self._cursor: self._following, "limit": limit}
+
+    def take(self, answer: dict[str, Any]) -> None:
+        found = answer[self._items]
+        self._on_page(found)
+        self._following = answer["next"]
+        self._done = self._following is None
+        if self._left is not None:
+            self._left -= len(found)
 
 
 def run_job(
@@ -150,6 +195,14 @@ async def _call_offline(settings: "Settings", verb: str, arguments: dict[str, An
 
     async with offline_operations(settings) as operations:
         return await operations.call(verb, arguments, by=this_actor())
+
+
+async def _call_pages_offline(settings: "Settings", verb: str, pages: _Pages) -> None:
+    from gateway.local_users import this_actor  # noqa: PLC0415
+
+    async with offline_operations(settings) as operations:
+        while (asked := pages.wanted()) is not None:
+            pages.take(await operations.call(verb, asked, by=this_actor()))
 
 
 async def _run_job_offline(

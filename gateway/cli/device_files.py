@@ -67,9 +67,19 @@ def import_(
         progress(file.name, total=_size(source)) as bar,
     ):
         feed = _Feed(source, config, problems, bar)
-        result = run_job(
-            config, "device.import", feed.chunks(), feed.on_progress, atomic=atomic, update=update, dry_run=dry_run
-        )  # fmt: skip
+        try:
+            result = run_job(
+                config, "device.import", feed.chunks(), feed.on_progress,
+                atomic=atomic, update=update, dry_run=dry_run,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            stays = (
+                "nothing was written"
+                if atomic or dry_run
+                else "what was registered stays; give the file again"
+            )
+            print(f"stopped after {feed.rows:,} rows: {stays}", file=sys.stderr)
+            raise
     if problems.count:
         result["errors"] = str(problems.path)
     if as_json:
@@ -110,25 +120,27 @@ def export(
     """
     from gateway.operations.device_csv import EXPORT_COLUMNS, export_row  # noqa: PLC0415
 
-    pages = call_pages(
-        config, "device.export", "devices", page=_PAGE, keys=keys or keys_of is not None, keys_of=keys_of,
-        status=status.value if status else None, template_id=template, group=group, id_prefix=prefix, tag=tag,
-        unassociated=unassociated,
-    )  # fmt: skip
-    count = 0
     with _created(out) as file, progress("exporting", total=None) as bar:
         writer = csv.writer(file)
+        count = 0
         if not as_json:
             writer.writerow(EXPORT_COLUMNS)
-        for page in pages:
-            for device in page:
-                if as_json:
-                    file.write(json.dumps(device, ensure_ascii=False) + "\n")
-                else:
-                    writer.writerow(export_row(device))
-            count += len(page)
+
+        def write(devices: list[dict[str, Any]]) -> None:
+            nonlocal count
+            if as_json:
+                file.writelines(f"{json.dumps(device, ensure_ascii=False)}\n" for device in devices)
+            else:
+                writer.writerows(map(export_row, devices))
+            count += len(devices)
             if out is not None:
                 bar(count, f"{count:,} devices")
+
+        call_pages(
+            config, "device.export", "devices", write, page=_PAGE, keys=keys or keys_of is not None, keys_of=keys_of,
+            status=status.value if status else None, template_id=template, group=group, id_prefix=prefix, tag=tag,
+            unassociated=unassociated,
+        )  # fmt: skip
     if out is not None:
         print(f"{count:,} devices written to {out}", file=sys.stderr)
 
@@ -142,6 +154,7 @@ class _Feed:
         self._problems = problems
         self._bar = bar
         self._read = 0
+        self.rows = 0
 
     def chunks(self) -> Iterator[list[Any]]:
         from gateway.operations.device_csv import read_devices  # noqa: PLC0415
@@ -161,6 +174,7 @@ class _Feed:
     def on_progress(self, report: dict[str, Any]) -> None:
         for problem in report["problems"]:
             self._problems.add(problem)
+        self.rows = report["rows"]
         failed = f", {report['failed']:,} with problems" if report["failed"] else ""
         self._bar(self._read, f"{report['rows']:,} rows{failed}")
 

@@ -1,6 +1,8 @@
 """Microsoft's own SDKs, unmodified: point a device at the gateway, and it is home."""
 
 import asyncio
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from gateway import pki
-from tests.e2e.conftest import Device
+from tests.e2e.conftest import Device, sdk_python
 from tests.support.central import MODEL, CentralApplication
 from tests.support.gateway_process import GatewayProcess
 from tests.support.subscriber import Subscriber
@@ -213,3 +215,21 @@ async def test_devices_of_iot_central_come_with_the_credentials_they_have(
             MODEL,
             f"The {device_id}",
         )
+
+
+@pytest.mark.parametrize("mechanism", ["keys", "certificate"])
+def test_the_program_that_the_connection_shows_runs_as_it_is(
+    gateway: GatewayProcess, tmp_path: Path, mechanism: str
+) -> None:
+    device_id = f"snippet-{mechanism}"
+    gateway.cli("device", "register", device_id)
+    if mechanism == "certificate":
+        gateway.cli("device", "issue-cert", device_id, "--out", tmp_path)
+        gateway.cli("enrollment", "create", device_id, "--certificate", tmp_path / f"{device_id}.crt")
+    printed = gateway.cli("device", "connection", device_id, "--keys", "--snippet").stdout
+    subprocess.run(
+        [sdk_python()], input=printed[printed.index("# pip install") :], cwd=tmp_path, text=True, check=True, timeout=60,
+        env={**os.environ, "SSL_CERT_FILE": gateway.setup["caCertificate"]},
+    )  # fmt: skip
+    shown = gateway.json("device", "show", device_id)
+    assert (shown["status"], shown["template"]) == ("provisioned", THERMOSTAT)

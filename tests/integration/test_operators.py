@@ -1,5 +1,8 @@
 """Commands against a running gateway: what an operator does takes effect on devices that are connected."""
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +126,25 @@ def test_a_template_is_written_from_what_a_device_sends_and_is_its_own_from_then
         shown = gateway.json("template", "show", gateway.json("device", "show", "sender-1")["template"])
     assert shown["telemetry"] == ["open", "temperature"]
     assert shown["components"]["motor"]["telemetry"] == ["speed"]
+
+
+def test_an_import_that_is_interrupted_says_how_far_it_came(gateway: GatewayProcess, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "gateway", "device", "import", "-", "-c", gateway.setup["config"]]
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as importing:
+        assert importing.stdin is not None
+        importing.stdin.write("IOTC_DEVICEID\n" + "".join(f"interrupted-{number}\n" for number in range(500)))
+        importing.stdin.flush()  # and the next row never comes
+        while len(gateway.json("device", "list", "--prefix", "interrupted-", "--limit", "500")) < 500:
+            assert importing.poll() is None
+        importing.send_signal(signal.SIGINT)
+        _, said = importing.communicate()
+    assert importing.returncode == 130
+    assert said == "stopped after 500 rows: what was registered stays; give the file again\n"
+    gateway.cli("device", "delete", "--prefix", "interrupted-", "--yes")

@@ -4,9 +4,12 @@ import csv
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway import app
+from gateway.cli import device_files
 from gateway.operations.device_csv import EXPORT_COLUMNS
 from tests.unit.cli.conftest import Cli
 
@@ -128,3 +131,21 @@ def test_a_device_is_renamed_and_tagged(cli: Cli) -> None:
     )
     shown = cli.json("device", "show", "a")
     assert (shown["name"], shown["tags"]) == ("Mill", ["new"])
+
+
+def test_an_export_of_many_pages_opens_the_store_once(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        cli.text("device", "register", f"mill-{number}")
+    opened, open_core = [], app.open_core
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        opened.append(1)
+        return open_core(*arguments, **options)
+
+    monkeypatch.setattr(device_files, "_PAGE", 2)
+    monkeypatch.setattr(app, "open_core", counted)
+    assert [line.partition(",")[0] for line in cli.text("device", "export").splitlines()[1:]] == [
+        f"mill-{number}" for number in range(5)
+    ]
+    assert len(opened) == 1
+    assert len(cli.json("device", "list", "--limit", "3")) == 3
