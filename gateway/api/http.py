@@ -13,6 +13,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Response
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.api.rest import make_rest_app
 from gateway.api.rest.calling import Context
@@ -24,6 +25,7 @@ __all__ = ["HttpServer", "make_app"]
 
 log = get_logger()
 
+REQUEST_ARRIVAL_TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.01
 _BACKLOG: Final = 128
 
@@ -57,6 +59,7 @@ class HttpServer:
         self._server = _Server(
             uvicorn.Config(
                 app,
+                http=_Protocol,
                 loop="none",
                 lifespan="off",
                 ws="none",
@@ -100,6 +103,40 @@ class HttpServer:
             return
         self._server.should_exit = True
         await asyncio.wait([self._serving])
+
+
+class _Protocol(H11Protocol):
+    """Bounds what a stranger may hold: h11 bounds the header, this the time until a request is there, whole.
+
+    uvicorn itself waits for ever for what a connection has not sent; its faster parser takes headers without end.
+    """
+
+    _arrival: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_request()
+
+    def _await_request(self) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+        self._arrival = self.loop.call_later(REQUEST_ARRIVAL_TIMEOUT_S, self._close_if_still_arriving)
+
+    def _close_if_still_arriving(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            self._await_request()  # it is there, and being answered
+        else:
+            self.transport.abort()
 
 
 class _Server(uvicorn.Server):
