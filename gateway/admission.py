@@ -19,6 +19,7 @@ from gateway.dps.grammar import DpsLogin
 from gateway.dps.grammar import parse_username as parse_dps_username
 from gateway.eager import run_eagerly
 from gateway.enrollment.decide import Verified, decide
+from gateway.enrollment.models import TpmAttestation
 from gateway.groups import Groups
 from gateway.hub.grammar import HubLogin
 from gateway.hub.grammar import parse_username as parse_hub_username
@@ -32,6 +33,7 @@ from gateway.registry.registry import DeviceEntry, Registry
 from gateway.session import Dialect
 from gateway.settings import Settings
 from gateway.templates.association import Association, associate
+from gateway.tpm_keys import TpmKeys
 
 __all__ = ["Admission", "Admitted", "ConnectRequest"]
 
@@ -79,6 +81,7 @@ class Admission:
         registry: Registry,
         groups: Groups,
         catalog: TemplateCatalog,
+        tpm_keys: TpmKeys,
         intake: Intake | None = None,
     ) -> None:
         self.intake = intake or Intake(settings.devices.storm, now=0.0)
@@ -89,6 +92,7 @@ class Admission:
         self._registry = registry
         self._groups = groups
         self._catalog = catalog
+        self._tpm_keys = tpm_keys
         self.created = 0
         """Registrations that first connects have made."""
 
@@ -129,7 +133,7 @@ class Admission:
     ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
         """Hold the credential against what is known of the device."""
         device_id, device = _claimed_id(login), entry.device
-        verified = self._verify(device_id, token, certificate, entry, now=now)
+        verified = self._verify(login, token, certificate, entry, now=now)
         if isinstance(verified, Refused):
             return verified
         if isinstance(login, DpsLogin):
@@ -201,7 +205,7 @@ class Admission:
             token = self._of_login(token, login)
         if isinstance(token, Refused):
             return token
-        return self._verify(presented.client_id, token, presented.certificate, entry, now=now)
+        return self._verify(login, token, presented.certificate, entry, now=now)
 
     # Who is it?
 
@@ -259,7 +263,7 @@ class Admission:
 
     def _verify(
         self,
-        device_id: str,
+        login: Login,
         token: SasToken | None,
         certificate: CertificateEvidence | None,
         entry: DeviceEntry,
@@ -268,14 +272,20 @@ class Admission:
     ) -> Verified | Refused:
         evidence = token if token is not None else certificate
         assert evidence is not None, "`_token` refuses a CONNECT without any credential"  # noqa: S101
+        device_id, individual, challenge = _claimed_id(login), entry.individual, None
+        if individual is not None and isinstance(login, DpsLogin):
+            attestation = individual.attestation
+            if isinstance(attestation, TpmAttestation):
+                challenge = self._tpm_keys.accepted(device_id, attestation, now=now)
         return decide(
             device_id,
             evidence,
-            individual=entry.individual,
+            individual=individual,
             groups=self._groups.book,
             known_group=entry.device.enrollment_group if entry.device is not None else None,
             now=now,
             leeway_s=self._leeway_s,
+            tpm_challenge=challenge,
         )
 
     # What do we know, and what is it?

@@ -27,9 +27,11 @@ from gateway.api.control import ControlServer
 from gateway.attempts import Attempts
 from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
+from gateway.dps.service import DpsService
 from gateway.dps.session import DpsSession
 from gateway.edge.connection import Connection, Edge
 from gateway.edge.deadlines import Deadlines
+from gateway.edge.http import http_connections
 from gateway.edge.listener import DeviceListener
 from gateway.edge.poller import Poller, has_epoll
 from gateway.edge.sessions import SessionTable
@@ -53,6 +55,7 @@ from gateway.state_lock import StateLock
 from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
+from gateway.tpm_keys import TpmKeys
 from gateway.trace import Traces
 from gateway.vitals import Vitals
 
@@ -82,6 +85,7 @@ class Core:
     catalog: TemplateCatalog
     tokens: Tokens
     admission: Admission
+    tpm_keys: TpmKeys
     operations: Operations
     observations: Observations
 
@@ -113,7 +117,10 @@ async def open_core(
         await tokens.load()
         await registry.start()
         try:
-            admission = Admission(settings=settings, registry=registry, groups=groups, catalog=catalog)
+            tpm_keys = TpmKeys(settings=settings, registry=registry)
+            admission = Admission(
+                settings=settings, registry=registry, groups=groups, catalog=catalog, tpm_keys=tpm_keys
+            )
             operations = Operations(
                 registry=registry,
                 groups=groups,
@@ -140,6 +147,7 @@ async def open_core(
                 catalog=catalog,
                 tokens=tokens,
                 admission=admission,
+                tpm_keys=tpm_keys,
                 operations=operations,
                 observations=observations,
             )
@@ -223,7 +231,7 @@ class Gateway:
         )
         edge = self._make_edge(core, router)
         poller = Poller(edge.storm) if has_epoll() else None
-        listeners = _make_listeners(edge, settings, poller)
+        listeners = _make_listeners(edge, core, poller, clock=self._clock)
         self._watch(core, edge, router)
         control = ControlServer(settings.control_socket, core.operations)
         http = self._make_http(core, edge, router)
@@ -236,10 +244,13 @@ class Gateway:
                 if http is not None:
                     await http.start()
                 self.tls_port = listeners[0].port
-                self.plain_port = listeners[1].port if len(listeners) > 1 else None
+                rest = [listener.port for listener in listeners[1:]]
+                self.plain_port = rest.pop(0) if settings.devices.plain_bind is not None else None
+                https_port = rest.pop(0) if settings.devices.https_bind is not None else None
                 log.info(
                     "gateway.started", hosts=",".join(settings.hosts), port=self.tls_port, plain_port=self.plain_port,
-                    id_scope=settings.id_scope, groups=len(core.groups.list()), templates=len(core.catalog.list()),
+                    https_port=https_port, id_scope=settings.id_scope, groups=len(core.groups.list()),
+                    templates=len(core.catalog.list()),
                 )  # fmt: skip
                 _quiet_garbage_collector()
                 ready.set_result(None)
@@ -411,14 +422,27 @@ def _room_for_connections(devices: DeviceSettings) -> int:
     return max(1, allowed)
 
 
-def _make_listeners(edge: Edge, settings: Settings, poller: Poller | None) -> "list[DeviceListener]":
-    devices = settings.devices
+def _make_listeners(
+    edge: Edge, core: Core, poller: Poller | None, *, clock: Callable[[], float]
+) -> "list[DeviceListener]":
+    """The one for MQTT over TLS comes first, then the plain one and the one for HTTPS, if they are wanted."""
+    devices = core.settings.devices
     context = make_context(
         devices.certificate_file, devices.key_file, minimum_version=devices.minimum_tls_version
     )
     listeners = [DeviceListener(edge, devices.bind, context, poller)]
     if devices.plain_bind is not None:
         listeners.append(DeviceListener(edge, devices.plain_bind, None, poller))
+    if devices.https_bind is not None:
+        service = DpsService(
+            admission=core.admission,
+            tpm_keys=core.tpm_keys,
+            attempts=edge.attempts,
+            settings=core.settings,
+            clock=clock,
+        )
+        make_https = http_connections(service)
+        listeners.append(DeviceListener(edge, devices.https_bind, context, poller, make_https=make_https))
     return listeners
 
 

@@ -21,7 +21,7 @@ EVENTS: Final[dict[str, str]] = {
     "broker.reported": "amqtt, the applications' broker, logged something",
     # Connections and sessions
     "connection.closed": "a connection ended before a CONNECT was accepted; `reason` says why",
-    "connect.refused": "a CONNECT was refused; `reason`, `detail` and `hint` say why and what would help",
+    "connect.refused": "a CONNECT, or a request over HTTPS, was refused; `reason`, `detail`, `hint` say why and what helps",
     "session.opened": "CONNACK 0 was sent",
     "session.closed": "the session's canonical line: why it ended, how long it lasted, what it carried",
     "trace.started": "an operator has a device's packets shown; `for_s` says for how long",
@@ -29,6 +29,7 @@ EVENTS: Final[dict[str, str]] = {
     "trace.ended": "a trace is over: by `time`, by its number of `packets`, or by an `operator`",
     # Registration and association
     "registration.created": "a device registered itself; the record is durable",
+    "registration.challenged": "over HTTPS, a device was asked to prove that it has its TPM",
     "registration.assigned": "DPS answered `assigned`",
     "registration.deferred": "DPS answered `assigning`: the device waits for approval",
     "registration.failed": "DPS answered with an error",

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     CERTIFICATE_WEAK = "certificate_weak"
     CERTIFICATE_UNTRUSTED = "certificate_untrusted"
     CERTIFICATE_THUMBPRINT_UNKNOWN = "certificate_thumbprint_unknown"
+    TPM_UNKNOWN = "tpm_unknown"
     ATTESTATION_MISMATCH = "attestation_mismatch"
     # What the operator decided
     ENROLLMENT_MISSING = "enrollment_missing"
@@ -153,6 +154,12 @@ _ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.CERTIFICATE_THUMBPRINT_UNKNOWN: Answer(
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "enroll this certificate as primary or secondary"
+    ),
+    Reason.TPM_UNKNOWN: Answer(
+        _NOT_AUTHORIZED,
+        0x87,
+        _UNAUTHORIZED,
+        "enroll the device's TPM: gateway enrollment update ID --endorsement-key FILE",
     ),
     Reason.ATTESTATION_MISMATCH: Answer(
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "use the kind of credential that the enrollment names"

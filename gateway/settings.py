@@ -136,6 +136,12 @@ class DeviceSettings(_Section):
     key_file: Path
     plain_bind: Bind | None = None
     """A listener without TLS. Loopback only: for benchmarks and for a TLS terminator on the same host."""
+    https_bind: Bind | None = None
+    """Where devices may provision themselves over HTTPS, too; those with a TPM have to. Most SDKs dial port 443."""
+    https_idle_timeout_s: int = Field(default=60, ge=1, le=3600)
+    """An HTTPS connection without a request is closed after this long."""
+    max_request_bytes: int = Field(default=16 * _KIB, ge=_KIB)
+    """The body of an HTTPS request."""
     minimum_tls_version: Literal["1.2", "1.3"] = "1.2"
     """Microsoft's Python SDK speaks nothing newer than 1.2."""
     connect_timeout_s: int = Field(default=10, ge=1, le=300)
@@ -167,6 +173,10 @@ class ProvisioningSettings(_Section):
     """Also allow `.`, `_` and `:` inside device ids, as DPS does and IoT Central does not."""
     approval_retry_after_s: int = Field(default=30, ge=1, le=3600)
     """How long a device that waits for approval is asked to wait before it asks again."""
+    tpm_challenge_period_s: int = Field(default=300, ge=10, le=3600)
+    """A TPM's challenge is good for one to two of these."""
+    max_tpm_operations: int = Field(default=10_000, ge=1)
+    """Devices with a TPM that may poll; about 0.6 KB each. One that was dropped starts anew."""
     verified_leaf_cache_size: int = Field(default=20_000, ge=0)
 
 

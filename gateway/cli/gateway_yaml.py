@@ -43,6 +43,7 @@ plugins:
       certificate_file: $certificate_file
       key_file: $key_file
 $plain_bind
+$https_bind
 
     # Where telemetry goes. Placeholders: {template} {device} {component}
     telemetry:
@@ -81,6 +82,13 @@ _NO_PLAIN: Final = """\
       # Without TLS, for benchmarks or for a TLS terminator on this host; loopback only.
       # plain_bind: 127.0.0.1:1884"""
 
+_HTTPS: Final = """\
+      # Where devices may provision themselves over HTTPS; those with a TPM have to.
+      https_bind: 0.0.0.0:{port}"""
+_NO_HTTPS: Final = """\
+      # Where devices may provision themselves over HTTPS; those with a TPM have to. Most SDKs dial 443.
+      # https_bind: 0.0.0.0:443"""
+
 
 def render(
     *,
@@ -91,6 +99,7 @@ def render(
     key_file: Path,
     port: int,
     plain_port: int | None,
+    device_https_port: int | None,
     app_port: int,
     app_name: str,
     app_password_file: Path,
@@ -105,6 +114,7 @@ def render(
         key_file=_quoted(key_file),
         port=port,
         plain_bind=_NO_PLAIN if plain_port is None else _PLAIN.format(port=plain_port),
+        https_bind=_NO_HTTPS if device_https_port is None else _HTTPS.format(port=device_https_port),
         app_port=app_port,
         http_port=http_port,
         app_name=json.dumps(app_name),

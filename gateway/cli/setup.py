@@ -12,7 +12,7 @@ import string
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 
@@ -59,26 +59,34 @@ def init(
         int | None,
         typer.Option(min=1, max=65535, help="A devices' port without TLS, on loopback; default: none."),
     ] = None,
+    device_https_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=65535, help="A port to provision over HTTPS, 443 for most SDKs; default: none."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write a ready set-up: configuration, certificates, ID scope, enrollment groups, logins."""
-    made = _make(
-        directory.absolute(),
-        tuple(host or ()),
-        port=port,
-        app_port=app_port,
-        http_port=http_port,
-        plain_port=plain_port,
+    ports = _Ports(
+        devices=port, applications=app_port, plain=plain_port, api=http_port, device_https=device_https_port
     )
+    made = _make(directory.absolute(), tuple(host or ()), ports)
     if as_json:
         print_json(made)
     else:
         _print_next_steps(made)
 
 
-def _make(
-    directory: Path, hosts: Sequence[str], *, port: int, app_port: int, http_port: int, plain_port: int | None
-) -> dict[str, Any]:
+class _Ports(NamedTuple):
+    devices: int
+    applications: int
+    api: int
+    plain: int | None
+    device_https: int | None
+
+
+def _make(directory: Path, hosts: Sequence[str], ports: _Ports) -> dict[str, Any]:
     _refuse_what_exists(directory)
     existed = directory.exists()
     try:
@@ -86,9 +94,7 @@ def _make(
     except OSError as error:
         raise OperationError(f"{directory}: can't be made: {error.strerror}") from None
     try:
-        return _fill(
-            directory, hosts, port=port, app_port=app_port, http_port=http_port, plain_port=plain_port
-        )
+        return _fill(directory, hosts, ports)
     except BaseException:
         for name in _FILES:
             _remove(directory / name)
@@ -97,15 +103,7 @@ def _make(
         raise
 
 
-def _fill(
-    directory: Path,
-    given_hosts: Sequence[str],
-    *,
-    port: int,
-    app_port: int,
-    http_port: int,
-    plain_port: int | None,
-) -> dict[str, Any]:
+def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[str, Any]:
     import yaml  # noqa: PLC0415 - `gateway --help` needs none of these
 
     from gateway import pki  # noqa: PLC0415
@@ -121,12 +119,13 @@ def _fill(
         state_dir=directory / "state",
         certificate_file=directory / "server.crt",
         key_file=directory / "server.key",
-        port=port,
-        plain_port=plain_port,
-        app_port=app_port,
+        port=ports.devices,
+        plain_port=ports.plain,
+        device_https_port=ports.device_https,
+        app_port=ports.applications,
         app_name=APPLICATION,
         app_password_file=directory / "app.password",
-        http_port=http_port,
+        http_port=ports.api,
     )
     # Before anything is written: a bad host name is the caller's mistake, and is said as such.
     settings = parse_settings(yaml.safe_load(text)["plugins"][PLUGIN_PATH], source="gateway init")
@@ -153,10 +152,11 @@ def _fill(
         "idScope": id_scope,
         "caCertificate": str(directory / "ca.crt"),
         "host": hosts[0],
-        "port": port,
-        "plainPort": plain_port,
-        "appPort": app_port,
-        "httpPort": http_port,
+        "port": ports.devices,
+        "plainPort": ports.plain,
+        "deviceHttpsPort": ports.device_https,
+        "appPort": ports.applications,
+        "httpPort": ports.api,
         "appUsername": APPLICATION,
         "appPassword": password,
         "apiToken": token,

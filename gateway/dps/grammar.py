@@ -6,6 +6,8 @@ topic; `operationId` and `status` are in every success; `registrationState` is w
 null; the identity comes from CONNECT, never from a body, which may be empty, a space, or JSON.
 """
 
+import secrets
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -22,10 +24,12 @@ __all__ = [
     "error_body",
     "format_time",
     "model_id_in",
+    "new_operation_id",
     "parse_body",
     "parse_request",
     "parse_username",
     "pending_body",
+    "registration_state",
     "response_topic",
     "success_body",
 ]
@@ -111,6 +115,11 @@ def model_id_in(body: dict[str, Any]) -> str | None:
     return None
 
 
+def new_operation_id() -> str:
+    """What a register request is polled by. Nothing is kept under it: who asks is proved anew, and so is the answer."""
+    return f"4.{secrets.token_hex(8)}.{uuid.uuid4()}"
+
+
 def response_topic(status: int, request_id: str, retry_after_s: int | None = None) -> str:
     topic = f"$dps/registrations/res/{status}/?$rid={request_id}"
     return topic if retry_after_s is None else f"{topic}&retry-after={retry_after_s}"
@@ -131,23 +140,51 @@ def success_body(
     created_at: float,
     updated_at: float,
     etag: str,
+    authentication_key: str | None = None,
 ) -> bytes:
-    """`assigned`, with the whole `registrationState`."""
+    """`assigned`, with the whole `registrationState`. `authentication_key`: the hub's, wrapped for a TPM, in base64."""
+    state = registration_state(
+        device_id=device_id,
+        assigned_hub=assigned_hub,
+        mechanism=mechanism,
+        enrollment_group=enrollment_group,
+        created_at=created_at,
+        updated_at=updated_at,
+        etag=etag,
+        authentication_key=authentication_key,
+    )
+    return orjson.dumps({"operationId": operation_id, "status": "assigned", "registrationState": state})
+
+
+def registration_state(
+    *,
+    device_id: str,
+    assigned_hub: str | None,
+    mechanism: str,
+    enrollment_group: str | None,
+    created_at: float,
+    updated_at: float,
+    etag: str,
+    authentication_key: str | None = None,
+) -> dict[str, Any]:
+    """What is registered; `unassigned` if there is no `assigned_hub`."""
     attestation: dict[str, str] = {}
     if mechanism == "symmetricKey" and enrollment_group is not None:
         attestation["enrollmentGroupId"] = enrollment_group
-    state = {
+    if authentication_key is not None:
+        attestation["authenticationKey"] = authentication_key
+    state: dict[str, Any] = {
         mechanism: attestation,
         "registrationId": device_id,
         "createdDateTimeUtc": format_time(created_at),
-        "assignedHub": assigned_hub,
-        "deviceId": device_id,
-        "status": "assigned",
-        "substatus": "initialAssignment",
+    }
+    if assigned_hub is not None:
+        state |= {"assignedHub": assigned_hub, "deviceId": device_id, "substatus": "initialAssignment"}
+    return state | {
+        "status": "unassigned" if assigned_hub is None else "assigned",
         "lastUpdatedDateTimeUtc": format_time(updated_at),
         "etag": etag,
     }
-    return orjson.dumps({"operationId": operation_id, "status": "assigned", "registrationState": state})
 
 
 def error_body(error_code: int, message: str, *, tracking_id: str, now: float) -> bytes:

@@ -6,7 +6,6 @@ an operator gets 202 with `retry-after`, and asks again.
 """
 
 import asyncio
-import secrets
 import uuid
 from collections.abc import Callable
 from typing import Final
@@ -102,7 +101,7 @@ class DpsSession:
         self._granted_qos = None
 
     def _register(self, request: grammar.Request, model_id: str | None) -> None:
-        operation_id = request.operation_id or f"4.{secrets.token_hex(8)}.{uuid.uuid4()}"
+        operation_id = request.operation_id or grammar.new_operation_id()
         self._pending += 1
         try:
             outcome = run_eagerly(self._admission.provision(self._admitted, model_id, now=self._clock()))

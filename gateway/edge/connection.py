@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never, cast
+from typing import Any, Final, Protocol, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
@@ -29,11 +29,13 @@ from gateway.session import CloseReason, Dialect, Session
 from gateway.settings import DeviceSettings
 from gateway.trace import Trace, Traces
 
-__all__ = ["Connection", "Edge", "SessionFactory"]
+__all__ = ["FAULTS_OF_THE_PEER", "Closable", "Connection", "Edge", "SessionFactory", "next_connection_id"]
 
 log = get_logger()
 
 _connection_ids = itertools.count(1)
+next_connection_id: Final = _connection_ids.__next__
+"""For the log: unique in one run, whatever the protocol."""
 
 _ORDINARY: Final = frozenset(
     {
@@ -46,7 +48,7 @@ _FOR_WHY: Final = frozenset(CloseReason) - {
     CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
 }  # fmt: skip
 """Ends that an operator wants to know of who asks why a device is not connected."""
-_FAULTS_OF_THE_PEER: Final = frozenset(
+FAULTS_OF_THE_PEER: Final = frozenset(
     {CloseReason.TLS_FAILED, CloseReason.PROTOCOL_VIOLATED, CloseReason.CONNECT_TIMED_OUT}
 )
 """Ends of a handshake that count against the peer's address."""
@@ -72,6 +74,12 @@ class _Gone:
 _GONE: Final[Channel] = _Gone()
 
 
+class Closable(Protocol):
+    """An open connection, of whichever protocol."""
+
+    def close(self, reason: CloseReason, detail: str = "") -> None: ...
+
+
 @dataclass(slots=True, kw_only=True)
 class Edge:
     """What all connections share. `clock` is unix time; deadlines count on the monotonic clock."""
@@ -87,7 +95,7 @@ class Edge:
     max_connections: int
     clock: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
-    connections: "set[Connection]"
+    connections: "set[Closable]"
     counts: EdgeCounts = field(default_factory=EdgeCounts)
     shutting_down: bool = False
 
@@ -464,7 +472,7 @@ class Connection(asyncio.Protocol):
         self._edge.counts.closed[reason] += 1
         if self._handshake is not None:
             self._edge.storm.broke_off(
-                self._handshake, self._edge.monotonic(), is_fault_of_peer=reason in _FAULTS_OF_THE_PEER
+                self._handshake, self._edge.monotonic(), is_fault_of_peer=reason in FAULTS_OF_THE_PEER
             )
             self._handshake = None
         elif self._held_answer is not None:

@@ -3,13 +3,15 @@
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from OpenSSL import SSL
 
 from gateway.edge.connection import Connection, Edge
+from gateway.edge.http import HttpConnection
 from gateway.edge.poller import Poller
-from gateway.edge.tls import Channel, TlsChannel
+from gateway.edge.tls import Channel, Receiver, TlsChannel
 from gateway.errors import StartError
 from gateway.log import get_logger
 from gateway.settings import BindAddress
@@ -20,13 +22,23 @@ log = get_logger()
 
 
 class DeviceListener:
-    """One address to dial. `context` is None for the plain one; `poller` is None where the system has no epoll."""
+    """One address to dial. `context` is None for the plain one; `poller` is None where the system has no epoll.
+
+    With `make_https`, what it makes answers there, and not MQTT.
+    """
 
     def __init__(
-        self, edge: Edge, bind: BindAddress, context: SSL.Context | None, poller: Poller | None
+        self,
+        edge: Edge,
+        bind: BindAddress,
+        context: SSL.Context | None,
+        poller: Poller | None,
+        *,
+        make_https: Callable[[Edge], HttpConnection] | None = None,
     ) -> None:
         self._edge = edge
         self._bind = bind
+        self._make_https = make_https
         self._context = context
         self._poller = poller
         self._sockets: list[socket.socket] = []
@@ -53,7 +65,7 @@ class DeviceListener:
         except OSError as error:
             self._close_sockets()
             raise StartError(
-                f"devices can't be served on {self._bind}: {_why(error)}", hint=_hint(error)
+                f"devices can't be served on {self._bind}: {_why(error)}", hint=_hint(error, self._setting)
             ) from None
         for sock in self._sockets:
             if self._poller is not None:
@@ -62,7 +74,7 @@ class DeviceListener:
                 self._servers.append(await loop.create_server(self._make_protocol, sock=sock))
         log.info(
             "listener.opened",
-            listener="devices",
+            listener="devices" if self._make_https is None else "devices_https",
             bind=f"{self._bind.host}:{self.port}",
             tls=self._context is not None,
         )
@@ -101,8 +113,12 @@ class DeviceListener:
             return Connection(edge)
         return TlsChannel(self._context, self._attach)
 
-    def _attach(self, channel: Channel, transport: asyncio.Transport) -> Connection:
-        connection = Connection(self._edge)
+    @property
+    def _setting(self) -> str:
+        return "devices.bind" if self._make_https is None else "devices.https_bind"
+
+    def _attach(self, channel: Channel, transport: asyncio.Transport) -> Receiver:
+        connection = Connection(self._edge) if self._make_https is None else self._make_https(self._edge)
         connection.attach(channel, transport)
         return connection
 
@@ -135,10 +151,10 @@ def _why(error: OSError) -> str:
     return (error.strerror or str(error)).lower()
 
 
-def _hint(error: OSError) -> str:
+def _hint(error: OSError, setting: str) -> str:
     match error.errno:
         case errno.EADDRINUSE:
-            return "another program listens there: stop it, or change `devices.bind`"
+            return f"another program listens there: stop it, or change `{setting}`"
         case errno.EACCES:
             return "ports below 1024 need the right to bind them"
         case _:

@@ -45,7 +45,8 @@ def answer(config: Path | str, *arguments: str | Path) -> Any:
 
 def test_init_prints_what_a_script_needs(setup: dict[str, Any]) -> None:
     assert set(setup) == {
-        "config", "idScope", "caCertificate", "host", "port", "plainPort", "appPort", "appUsername", "appPassword",
+        "config", "idScope", "caCertificate", "host", "port", "plainPort", "deviceHttpsPort", "appPort", "httpPort",
+        "appUsername", "appPassword", "apiToken",
     }  # fmt: skip
     assert setup["host"] == "gw.example.com"
     assert (setup["port"], setup["plainPort"], setup["appPort"]) == (8883, None, 1883)

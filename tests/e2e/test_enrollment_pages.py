@@ -1,9 +1,11 @@
 """The commands of the page about individual enrollments do what it says."""
 
+import json
 from pathlib import Path
 
 from tests.e2e.test_operator_docs import blocks, set_up
 from tests.e2e.test_readme import sh
+from tests.support.gateway_process import GatewayProcess
 from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
 
 
@@ -23,3 +25,11 @@ def test_the_commands_of_the_page_about_enrollments(tmp_path: Path) -> None:
     assert first == "updated the enrollment of mill-1"
     assert "mill-1 tpm" in " ".join(printed["change"].split())
     assert last == "deleted the enrollment of mill-1"
+
+
+def test_the_commands_of_the_page_about_provisioning_over_https(tmp_path: Path) -> None:
+    (script,) = blocks("provisioning-https.md").values()
+    with GatewayProcess(tmp_path / "gw", https=True) as gateway:
+        known = f"export GATEWAY_CONFIG=gw/gateway.yaml PORT={gateway.setup['deviceHttpsPort']}\n"
+        answer = json.loads(sh(known + script, tmp_path))
+    assert answer["registrationState"]["assignedHub"] == "localhost"

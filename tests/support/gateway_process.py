@@ -53,8 +53,8 @@ class GatewayProcess:
     """A running gateway and its set-up (`setup` is what `gateway init --json` printed)."""
 
     def __init__(
-        self, directory: Path, *, port: int | None = None, plain: bool = True, command: list[str] | None = None,
-        edit: Any = None, init: bool = True,
+        self, directory: Path, *, port: int | None = None, plain: bool = True, https: bool = False,
+        command: list[str] | None = None, edit: Any = None, init: bool = True,
     ) -> None:  # fmt: skip
         self.directory = directory
         self.log: list[dict[str, Any]] = []
@@ -65,6 +65,8 @@ class GatewayProcess:
             arguments += ["--app-port", str(free_port()), "--http-port", str(free_port())]
             if plain:
                 arguments += ["--plain-port", str(free_port())]
+            if https:
+                arguments += ["--device-https-port", str(free_port())]
             self.setup: dict[str, Any] = json.loads(run_cli(*arguments).stdout)
             (directory / "setup.json").write_text(json.dumps(self.setup))
             config = Path(self.setup["config"])

@@ -16,6 +16,7 @@ PURE = {
     "enrollment": VOCABULARY | {"identity"},
     "templates": VOCABULARY,
     "dps/grammar.py": VOCABULARY,
+    "dps/rest.py": VOCABULARY | {"identity", "dps"},
     "hub/grammar.py": VOCABULARY,
     "hub/twin.py": VOCABULARY,
     "telemetry/envelope.py": VOCABULARY | {"telemetry"},
