@@ -12,6 +12,7 @@ __all__ = ["audit"]
 
 _VOLATILE = frozenset({"updatedAt", "connected", "etag"})
 """What differs without anybody's doing."""
+_MAX_SHOWN = 4
 
 
 def audit(
@@ -50,11 +51,30 @@ def audit(
 
 
 def _change(record: dict[str, Any]) -> str:
-    """What is different, in few words."""
+    """What is different, in few words; what was asked for, if that can't be seen (a key that was replaced)."""
     if record["outcome"] != "done":
         return ""
     before, after = record["before"], record["after"]
     if before is None or after is None:
         return ""
-    names = [name for name in after if after[name] != before.get(name) and name not in _VOLATILE]
-    return ", ".join(f"{name}: {before.get(name)} → {after[name]}" for name in names[:4])
+    differs = [name for name in after if after[name] != before.get(name) and name not in _VOLATILE]
+    if differs:
+        return ", ".join(
+            f"{name}: {_short(before.get(name))} → {_short(after[name])}" for name in differs[:_MAX_SHOWN]
+        )
+    given = {name: value for name, value in record["arguments"].items() if value != record["target"]}
+    return ", ".join(f"{name}: {_short(value)}" for name, value in list(given.items())[:_MAX_SHOWN])
+
+
+def _short(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case {"subject": subject, "verified": verified}:
+            return f"{subject} ({'verified' if verified else 'not verified'})"
+        case dict() | list():
+            return "…"
+        case _:
+            return str(value)

@@ -264,6 +264,11 @@ def test_the_audit_log_shows_who_did_what_and_what_is_different(cli: Cli) -> Non
     made = [record["verb"] for record in cli.json("audit", "--by", f"local/{user}")]
     assert made == ["device.block", "device.register", "token.create", "group.create", "group.create"]
     assert cli.json("audit", "--verb", "device.delete") == []
+    cli.text("group", "regenerate-key", "SAS-IoT-Devices", "primary")
+    cli.text("group", "ca", "remove", "X509-IoT-Devices", "primary")
+    removed, regenerated = cli.text("audit", "--limit", "2").splitlines()[1:]
+    assert regenerated.endswith("slot: primary")
+    assert "(verified) → -" in removed
 
 
 def test_a_template_is_assigned_listed_and_deleted(cli: Cli) -> None:
