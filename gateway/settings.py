@@ -282,7 +282,7 @@ class AttemptSettings(_Section):
     max_devices: int = Field(default=10_000, ge=10)
     """Devices whose refusals are remembered; a tenth as many ids that nobody knows. 2 to 10 KB each."""
     max_per_device: int = Field(default=8, ge=2, le=100)
-    max_accepted: int = Field(default=20_000, ge=100)
+    max_accepted: int = Field(default=2_000, ge=100)
     """The last accepted CONNECTs, of all devices together; about 0.3 KB each."""
 
 
