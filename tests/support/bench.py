@@ -24,6 +24,7 @@ from gateway.session import CloseReason
 from gateway.settings import Settings, parse_settings
 from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
+from gateway.tpm_keys import TpmKeys
 from gateway.trace import Trace
 
 NOW = 1_800_000_000.0
@@ -144,7 +145,13 @@ async def open_bench(
         audit=AuditLog(store.operators, settings.audit, clock=clock),
         twins=twins,
         observations=observations,
-        judge=Admission(settings=settings, registry=registry, groups=groups, catalog=catalog),
+        judge=Admission(
+            settings=settings,
+            registry=registry,
+            groups=groups,
+            catalog=catalog,
+            tpm_keys=TpmKeys(settings=settings, registry=registry),
+        ),
         attempts=attempts,
         sessions=sessions,
         settings=settings,
