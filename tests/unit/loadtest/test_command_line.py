@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -121,3 +122,20 @@ async def test_the_reports_are_written_where_they_are_wanted(tmp_path: Path) -> 
     assert json.loads((tmp_path / "r.json").read_text())["timeline"][0]["admitted"] == 2
     assert "<title>Storm: 2 devices</title>" in (tmp_path / "r.html").read_text()
     assert "admitted a second" in done.stdout
+
+
+async def test_ctrl_c_tells_what_was_counted_so_far() -> None:
+    async with fake_gateway(FakeGateway()) as gateway:
+        came = asyncio.Event()
+        gateway.on_connect = lambda _: came.set()
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "loadtest", "storm", "-n", "5", "--rate", "0.01", "--host", "127.0.0.1",
+            "--port", str(gateway.port), "--plain", "--credentials", "none", "--json",
+            stdout=subprocess.PIPE, cwd=Path(__file__).parents[3],
+        )  # fmt: skip
+        await came.wait()
+        running.send_signal(signal.SIGINT)
+        out, _ = await running.communicate()
+    told = json.loads(out)
+    assert (running.returncode, told["offered"], told["admitted"]) == (130, 1, 1)
+    assert gateway.goodbyes == 1
