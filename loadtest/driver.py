@@ -114,6 +114,8 @@ class Driver:
         self._held_s: float | None = None
         self._churned = 0
         self._coming_back = True
+        self._signs_late = plan.renew_after_s is not None
+        """Short-lived tokens are signed when they are needed."""
         self.tally = Tally()
         self.totals = Totals()
         self._publisher = (
@@ -190,7 +192,7 @@ class Driver:
                     self._publisher.begin(self._held_s)
             case "quiet":
                 self._to_be_quiet = True
-                self._plan = replace(self._plan, churn_per_s=0.0, renew_after_s=None)
+                self._let_all_stay()
             case "stop":
                 self._stop()
             case _:
@@ -201,12 +203,17 @@ class Driver:
     def _stop(self) -> None:
         """Offer no more, but wait for those on their way."""
         self._next = None
+        self._let_all_stay()
         self._coming_back = False
         self._returning.clear()
         self._agenda = [entry for entry in self._agenda if entry[3] in self._on_their_way]
         heapq.heapify(self._agenda)
         if self._publisher is not None:
             self._publisher.stop()
+
+    def _let_all_stay(self) -> None:
+        """No churn, and no new tokens."""
+        self._plan = replace(self._plan, churn_per_s=0.0, renew_after_s=None)
 
     def _is_settled(self) -> bool:
         return self._next is None and not (self._on_their_way or self._agenda or self._returning)
@@ -305,7 +312,7 @@ class Driver:
     def _come_back(self, device: Device, due: float) -> None:
         """Straight to its hub if it was assigned one, and with a new token."""
         device.due = due
-        if self._plan.renew_after_s is None:
+        if not self._signs_late:
             self._make_first_packet(device)
         self._returning.append(device)
 
@@ -320,7 +327,7 @@ class Driver:
         if device.first_due is None:
             device.first_due = due
         self._on_their_way[device] = None
-        if self._plan.renew_after_s is not None:  # short-lived tokens are signed when they are needed
+        if self._signs_late:
             self._make_first_packet(device)
         device.stage = device.first_stage
         self._links.dial(device, device.connect)
@@ -392,9 +399,18 @@ class Driver:
                 self._links.dial(device, self._population.hub_connect(device.number, hub))
             case TryAgain(after_s=after_s, operation_id=operation_id):
                 self.tally.at(self._clock() - self._start_s).deferred += operation_id is None
-                self._later(self._clock() + after_s, lambda device: self._ask(device, operation_id), device)
+                self._ask_later(device, after_s, operation_id)
             case Declined(code=code):
                 self._end(device, Outcome(Kind.REFUSED, f"dps {code}"))
+
+    def _ask_later(self, device: Device, after_s: float, operation_id: str | None) -> None:
+        started = device.started
+
+        def ask(device: Device) -> None:
+            if device.started == started:  # else that attempt is over, and this is another
+                self._ask(device, operation_id)
+
+        self._later(self._clock() + after_s, ask, device)
 
     # How an attempt, and a session, ends
 

@@ -138,11 +138,11 @@ class Plan:
     """A device comes back with a new token when it has been in for so long."""
 
     def share(self, worker: int, processes: int) -> "Plan":
-        """The plan of one of several worker processes: its part of the connectors."""
-        if self.connectors is None:
-            return self
-        part = self.connectors // processes + (worker < self.connectors % processes)
-        return replace(self, connectors=max(1, part))
+        """The plan of one of several worker processes: its part of the connectors and of the churn."""
+        connectors = self.connectors
+        if connectors is not None:
+            connectors = max(1, connectors // processes + (worker < connectors % processes))
+        return replace(self, connectors=connectors, churn_per_s=self.churn_per_s / processes)
 
     def offers(self, devices: Sequence[int], worker: int, processes: int) -> Iterator[Offer]:
         """The offers of one of several worker processes, which has these devices."""

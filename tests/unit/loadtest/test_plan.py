@@ -24,6 +24,7 @@ def test_the_connectors_are_shared_out_and_none_is_left_over() -> None:
     shares = [Plan(connectors=10).share(worker, 3).connectors for worker in range(3)]
     assert shares == [4, 3, 3]
     assert Plan(connectors=1).share(1, 2).connectors == 1
+    assert Plan(connectors=None, churn_per_s=9).share(0, 3) == Plan(connectors=None, churn_per_s=3)
 
 
 def test_a_device_that_keeps_failing_waits_longer_each_time_up_to_a_limit() -> None:
