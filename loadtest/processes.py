@@ -119,6 +119,7 @@ class _Crew:
         self._totals: dict[Connection, Totals] = {}
         self._open: list[Connection] = []
         self._waiting: set[Connection] = set()
+        self._finished: set[Connection] = set()
         self._tally = Tally()
         self._started = 0.0
         self._stopped = False
@@ -171,7 +172,7 @@ class _Crew:
                 said, value = connection.recv()
             except EOFError:
                 self._open.remove(connection)
-                if connection in self._waiting:
+                if connection not in self._finished:
                     raise OperationError("a worker process of the load test ended unexpectedly") from None
                 continue
             match said:
@@ -179,6 +180,7 @@ class _Crew:
                     self._totals[connection] = value
                 case "tally":
                     self._tally.merge(value)
+                    self._finished.add(connection)
                 case "error":
                     raise value
             if said == word:

@@ -1,6 +1,7 @@
 """A storm against a small fake gateway: every device offered is counted once, as what became of it."""
 
 import asyncio
+import multiprocessing
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from gateway.errors import OperationError
 from loadtest.certificates import load_certificate, make_certificates
 from loadtest.devices import Certificates, NoCredentials, Password
 from loadtest.plan import Arrival, Messages, Pattern, Plan, Retry, Route, TlsVersion
-from loadtest.processes import run
+from loadtest.processes import Hold, Phase, run
 from loadtest.result import StormResult
 from loadtest.tally import Totals
 from loadtest.target import find_target
@@ -249,6 +250,26 @@ async def test_worker_processes_share_the_devices_and_their_counts_are_added_up(
     assert_adds_up(result)
     assert (result.offered, result.admitted, result.refused) == (7, 6, {"connack 5": 1})
     assert len({connect.client_id for connect in gateway.connects}) == 7
+
+
+async def test_a_worker_process_that_is_killed_is_told_in_a_line() -> None:
+    def kill(phase: Phase, _: Totals) -> None:
+        if phase.name == "holding":
+            for process in multiprocessing.active_children():
+                if process.name == "loadtest-1":
+                    process.kill()
+
+    async with fake_gateway(FakeGateway()) as gateway:
+        with pytest.raises(OperationError, match="a worker process of the load test ended unexpectedly"):
+            await asyncio.to_thread(
+                run,
+                target(gateway.port),
+                population(4),
+                Plan(timeout_s=PATIENCE_S),
+                processes=2,
+                hold=Hold(seconds=3600),
+                tell=kill,
+            )
 
 
 def test_more_devices_than_the_machine_allows_files_are_told_in_a_line(
