@@ -106,7 +106,6 @@ class SocketChannel:
         """Send what is held, then end."""
         if not self.closing:
             self.closing = True
-            self._watch(self._events & ~_READABLE)
             self.look_at()
 
     def abort(self) -> None:
@@ -142,7 +141,7 @@ class SocketChannel:
         if self._out:
             self._send()
         if self._out:
-            self._watch(self._events | _WRITABLE)
+            self._watch(_WRITABLE if self.closing else self._events | _WRITABLE)
         elif self.closing:
             self._is_gone = True
             self._poller.forget(self._socket)
