@@ -43,7 +43,7 @@ SMOKE: Final = Size(
 
 _TLS_VERSIONS: Final[tuple[TlsVersion, ...]] = ("1.3", "1.2")
 _MUTUAL_TLS_MARKS: Final[tuple[tuple[TlsVersion, float, float], ...]] = (("1.3", 0.8, 0.6), ("1.2", 1.0, 0.8))
-_SPARE_FILES: Final = 1000
+_SPARE_FILES: Final = 4000
 """For what a server opens besides connections, and what it keeps free."""
 
 

@@ -84,7 +84,7 @@ def test_memory_is_a_figure_of_its_own() -> None:
 
 def test_no_more_sessions_are_held_than_files_may_be_open() -> None:
     (row,) = rows(FULL, [6], open_files=20_000)
-    assert "with 17,500 sessions held : with 100" in row.what
+    assert "with 14,500 sessions held : with 100" in row.what
     (row,) = rows(FULL, [6], open_files=1_000_000)
     assert "with 20,000 sessions held : with 100" in row.what
 
