@@ -7,6 +7,7 @@ import typer
 
 from gateway.cli import device_files
 from gateway.cli.channel import call, call_all
+from gateway.cli.completion import complete_device
 from gateway.cli.many import PAST, Chosen, change_many
 from gateway.cli.options import CONFIG, Config, DeviceId, Json
 from gateway.cli.output import print_fields, print_json, print_table
@@ -24,7 +25,10 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Devices: what is registered, and what an operator decides about it.")
 
-DeviceIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Devices by their ids.")]
+DeviceIds = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Devices by their ids.", autocompletion=complete_device),
+]
 ListFile = Annotated[
     Path | None, typer.Option("--file", help="Devices by a list: one id a line; - is standard input.")
 ]

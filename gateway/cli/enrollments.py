@@ -8,14 +8,12 @@ import typer
 
 from gateway.cli.channel import call, call_all
 from gateway.cli.files import read_key, read_optional, read_tpm_public
-from gateway.cli.options import CONFIG, Config, Json
+from gateway.cli.options import CONFIG, Config, DeviceId, Json
 from gateway.cli.output import print_fields, print_json, print_table
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Individual enrollments: one device with a credential of its own.")
-
-DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
 
 
 Certificate = Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.channel import call
+from gateway.cli.completion import complete_group
 from gateway.cli.files import read_key, read_optional
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
@@ -15,7 +16,9 @@ __all__ = ["Name", "Slot", "app", "print_change"]
 
 app = typer.Typer(help="Enrollment groups: devices that share a key, or a certificate authority.")
 
-Name = Annotated[str, typer.Argument(help="The group's name, SAS-IoT-Devices for example.")]
+Name = Annotated[
+    str, typer.Argument(help="The group's name, SAS-IoT-Devices for example.", autocompletion=complete_group)
+]
 
 
 class Mechanism(StrEnum):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from gateway.cli.channel import connect_running, no_gateway
+from gateway.cli.completion import complete_device
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.errors import StartError
 
@@ -47,7 +48,10 @@ def logs(
     *,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on: print events as they come.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Begin with so many past events.")] = 10,
-    device: Annotated[str | None, typer.Option(metavar="ID", help="Only what is about this device.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only what is about this device.", autocompletion=complete_device),
+    ] = None,
     event: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,6 +5,8 @@ from typing import Annotated, Final
 
 import typer
 
+from gateway.cli.completion import complete_device
+
 __all__ = ["CONFIG", "Config", "DeviceId", "Json", "RootConfig"]
 
 CONFIG: Final = Path("gateway.yaml")
@@ -28,5 +30,10 @@ def _resolve(ctx: typer.Context, value: Path) -> Path:
 
 RootConfig = Annotated[Path | None, typer.Option("-c", "--config", callback=_remember, help=_HELP)]
 Config = Annotated[Path, typer.Option("-c", "--config", envvar=_VARIABLE, callback=_resolve, help=_HELP)]
-DeviceId = Annotated[str, typer.Argument(metavar="ID", help="The device's id, which is its registration id.")]
+DeviceId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="The device's id, which is its registration id.", autocompletion=complete_device
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]

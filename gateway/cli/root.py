@@ -1,7 +1,7 @@
 """The command tree, and the one place where a failure becomes a line and an exit code."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -9,6 +9,7 @@ import typer
 from gateway import __version__
 from gateway.cli import (
     demo,
+    device_files,
     devices,
     enrollments,
     groups,
@@ -120,6 +121,14 @@ app.command("status")(status)
 app.command("why")(why)
 app.command("logs")(logs)
 app.command("trace")(trace)
+_SHORTCUTS: Final[dict[str, Callable[..., None]]] = {
+    "approve": devices.approve,
+    "block": devices.block,
+    "import": device_files.import_,
+    "export": device_files.export,
+}
+for _name, _command in _SHORTCUTS.items():
+    app.command(_name, rich_help_panel="Shortcuts", help=f"Short for `gateway device {_name}`.")(_command)
 app.command("simulate")(simulation.simulate)
 app.command("demo")(demo.demo)
 app.command("loadtest", context_settings=load.PASSED_ON)(load.loadtest)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.channel import call, call_all, run_job
+from gateway.cli.completion import complete_device, complete_template
 from gateway.cli.files import read_text, write_new
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_fields, print_json, print_table
@@ -76,7 +77,9 @@ def list_(config: Config = CONFIG, as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    template_id: Annotated[str, typer.Argument(metavar="ID", help="The template's DTMI.")],
+    template_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The template's DTMI.", autocompletion=complete_template)
+    ],
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +94,9 @@ def show(
 
 @app.command()
 def export(
-    template_id: Annotated[str, typer.Argument(metavar="ID", help="The template's DTMI.")],
+    template_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The template's DTMI.", autocompletion=complete_template)
+    ],
     config: Config = CONFIG,
     as_json: Json = False,  # noqa: ARG001 - DTDL is JSON anyway
 ) -> None:
@@ -122,7 +127,9 @@ def versions(
 
 @app.command()
 def devices(
-    template_id: Annotated[str, typer.Argument(metavar="ID", help="The template's DTMI.")],
+    template_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The template's DTMI.", autocompletion=complete_template)
+    ],
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -141,7 +148,9 @@ def devices(
 
 @app.command()
 def delete(
-    template_id: Annotated[str, typer.Argument(metavar="ID", help="The template's DTMI.")],
+    template_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The template's DTMI.", autocompletion=complete_template)
+    ],
     config: Config = CONFIG,
     as_json: Json = False,
 ) -> None:
@@ -156,7 +165,12 @@ def delete(
 @app.command()
 def autogenerate(
     *,
-    device_id: Annotated[str, typer.Argument(metavar="DEVICE", help="An Unassociated device that sends.")],
+    device_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="DEVICE", help="An Unassociated device that sends.", autocompletion=complete_device
+        ),
+    ],
     model: Annotated[
         str | None,
         typer.Option("--id", metavar="DTMI", help="The model's id; default: what the device announced."),

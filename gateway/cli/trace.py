@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from gateway.cli.channel import call_running
+from gateway.cli.completion import complete_device
 from gateway.cli.logs import Tail, follow_log
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.cli.output import print_json, print_table
@@ -23,7 +24,12 @@ _UNITS: Final = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
 def trace(
     *,
     device_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The device's id; without it: list who is traced.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="The device's id; without it: list who is traced.",
+            autocompletion=complete_device,
+        ),
     ] = None,
     for_: Annotated[str, typer.Option("--for", metavar="TIME", help="How long: 90s, 10m or 1h.")] = "10m",
     payload: Annotated[

@@ -7,8 +7,25 @@ arguments are JSON values and whose result is a JSON object; a failure is `NotFo
 `GatewayError`, with one line and the next step.
 """
 
-from gateway.operations.core import VERBS, Operations
-from gateway.operations.sessions import NullSessions, OpenSession, Sessions
-from gateway.operations.verbs import Verb
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from gateway.operations.core import VERBS, Operations
+    from gateway.operations.sessions import NullSessions, OpenSession, Sessions
+    from gateway.operations.verbs import Verb
 
 __all__ = ["VERBS", "NullSessions", "OpenSession", "Operations", "Sessions", "Verb"]
+
+_HOMES: Final = {
+    "VERBS": "core", "Operations": "core", "NullSessions": "sessions", "OpenSession": "sessions", "Sessions": "sessions",
+    "Verb": "verbs",
+}  # fmt: skip
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import what is asked for. A command that reaches the running gateway needs `jobs` alone, and no database."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
