@@ -138,7 +138,7 @@ class TemplateOperations:
             _refuse_changed(template_id, self._get(template_id), if_match)
             if not await self._catalog.withdraw(template_id, unless=is_used):
                 raise ConflictError(
-                    f"{users} devices have the device template {template_id}",
+                    f"{'1 device has' if users == 1 else f'{users} devices have'} the device template {template_id}",
                     hint=f"migrate them: gateway device migrate OTHER --template '{template_id}'",
                 )
         return {"id": template_id}

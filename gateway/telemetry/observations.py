@@ -15,6 +15,9 @@ __all__ = ["Observations", "Observed"]
 MAX_FIELDS: Final = 256
 """Of one device, over all components and depths."""
 MAX_COMPONENTS: Final = 32
+LOOKED_AT_FIRST: Final = 200
+"""Messages of a device that are all looked at; of later ones every `ONE_IN` is."""
+ONE_IN: Final = 16
 
 
 @dataclass(slots=True)
@@ -47,6 +50,8 @@ class Observations:
             self._devices.popitem(last=False)
         observed.last_at = now
         observed.messages += 1
+        if observed.messages > LOOKED_AT_FIRST and observed.messages % ONE_IN:
+            return
         if not isinstance(value, dict):
             observed.others += 1
             return

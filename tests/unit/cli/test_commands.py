@@ -279,7 +279,7 @@ def test_a_template_is_assigned_listed_and_deleted(cli: Cli) -> None:
     assert [device["id"] for device in cli.json("template", "devices", model)] == ["mill-1"]
     assert cli.json("template", "versions", model)["versions"][0]["devices"] == 1
     assert "mill-1" in cli.text("template", "devices", model)
-    assert cli.run("template", "delete", model).error == f"1 devices have the device template {model}"
+    assert cli.run("template", "delete", model).error == f"1 device has the device template {model}"
     cli.text("device", "delete", "mill-1")
     assert cli.text("template", "delete", model) == f"deleted {model}\n"
     assert cli.run("template", "devices", model).error == f"there is no device template {model}"

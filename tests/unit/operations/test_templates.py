@@ -52,7 +52,7 @@ async def test_a_template_that_no_device_has_is_deleted(bench: Bench) -> None:
 async def test_a_template_that_a_device_has_is_not_deleted(bench: Bench) -> None:
     await publish(bench, "1")
     await bench.device("a", template_id="dtmi:com:example:Mill;1")
-    with pytest.raises(ConflictError, match="1 devices have the device template"):
+    with pytest.raises(ConflictError, match="1 device has the device template"):
         await bench.call("template.delete", template_id="dtmi:com:example:Mill;1")
     assert await bench.call("template.show", template_id="dtmi:com:example:Mill;1")
 

@@ -31,9 +31,21 @@ def test_the_device_that_was_quiet_for_longest_makes_room() -> None:
 
 def test_one_device_has_only_so_many_fields_and_components() -> None:
     observations = Observations(1)
-    for number in range(1000):
+    for number in range(150):
         observations.note("a", f"c{number}", {f"f{n}": 1 for n in range(100)}, now=1.0)
     observed = observations.of("a")
     assert observed is not None
     assert len(observed.by_component) == module.MAX_COMPONENTS
     assert sum(len(shape.fields) for shape in observed.by_component.values()) == module.MAX_FIELDS
+
+
+def test_a_device_that_sends_a_lot_is_looked_at_now_and_then() -> None:
+    observations = Observations(1)
+    for number in range(module.LOOKED_AT_FIRST):
+        observations.note("a", None, {"early": number}, now=1.0)
+    for number in range(module.ONE_IN):
+        observations.note("a", None, {f"late{number}": 1}, now=2.0)
+    observed = observations.of("a")
+    assert observed is not None
+    assert observed.messages == module.LOOKED_AT_FIRST + module.ONE_IN
+    assert len(observed.by_component[None].fields) == 2
