@@ -469,11 +469,11 @@ def serve(config_path: Path) -> int:
     try:
         import uvloop  # noqa: PLC0415 - absent on some platforms
     except ImportError:
-        return asyncio.run(_serve_broker(config, config_path))
-    return uvloop.run(_serve_broker(config, config_path))
+        return asyncio.run(_serve_broker(config, config_path, settings.log.file))
+    return uvloop.run(_serve_broker(config, config_path, settings.log.file))
 
 
-async def _serve_broker(config: dict[str, Any], config_path: Path) -> int:
+async def _serve_broker(config: dict[str, Any], config_path: Path, log_file: Path | None) -> int:
     # amqtt is slow to import, and only `serve` needs it; the plugin imports this module in turn.
     from amqtt.broker import Broker  # noqa: PLC0415
 
@@ -483,6 +483,9 @@ async def _serve_broker(config: dict[str, Any], config_path: Path) -> int:
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_number, stop.set)
+    if log_file is not None:
+        # Only then: without a file, a hang-up of the terminal ends the gateway, as it does other programs.
+        loop.add_signal_handler(signal.SIGHUP, logging_setup.reopen)
     try:
         broker = Broker(config)
         await broker.start()

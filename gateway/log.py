@@ -14,17 +14,19 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Final, TextIO
+from pathlib import Path
+from typing import Any, Final, Protocol, TextIO
 
 import orjson
 import structlog
 
 from gateway.errors import GatewayError
 from gateway.feed import LEVELS, Feed
+from gateway.log_file import LogFile
 from gateway.secrets import REDACTED
 from gateway.settings import LogSettings
 
-__all__ = ["FEED", "configure", "get_logger", "redact", "report_failure"]
+__all__ = ["FEED", "configure", "get_logger", "redact", "reopen", "report_failure"]
 
 FEED: Final = Feed()
 """What is logged, for who follows it: a process has one log."""
@@ -48,9 +50,19 @@ _SIGNATURE: Final = re.compile(r"(sig=)[^&\s'\"]+")
 _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
 _DIM, _BOLD, _RESET = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
+_files: dict[Path, LogFile] = {}
+
 Fields = dict[str, Any]
 Render = Callable[[str, str, Fields], str]
 """Level, event and fields → the line, without its end. The fields stay as they are: who follows the log gets them, too."""
+
+
+class _Output(Protocol):
+    """Where lines go: a stream, or a `LogFile`."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> None: ...
+    def isatty(self) -> bool: ...
 
 
 def get_logger() -> Any:
@@ -61,7 +73,7 @@ def get_logger() -> Any:
 def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Set up structlog and the standard library's logging to write to `stream` (default: stdout)."""
     FEED.resize(settings.max_recent_events)
-    out = stream or sys.stdout
+    out: _Output = stream or _file_of(settings) or sys.stdout
     level = LEVELS[settings.level]
     render: Render = _JsonRenderer() if settings.format == "json" else _ConsoleRenderer(colours=out.isatty())
     lines = _Lines(out, render, level)
@@ -75,6 +87,25 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [_BrokerHandler()]
     root.setLevel(max(level, logging.WARNING))
+
+
+def reopen() -> None:
+    """Begin a new file of the same name, if there is one: logrotate has renamed it."""
+    for file in _files.values():
+        try:
+            file.reopen()
+        except OSError as error:
+            get_logger().error("setting.warned", file=file.baseFilename, error=error.strerror)
+
+
+def _file_of(settings: LogSettings) -> LogFile | None:
+    """The log file, opened once however often the log is set up."""
+    if settings.file is None:
+        return None
+    path = settings.file.absolute()
+    if path not in _files:
+        _files[path] = LogFile(path, max_bytes=settings.max_file_bytes, keep=settings.max_files)
+    return _files[path]
 
 
 def report_failure(error: GatewayError) -> None:
@@ -128,7 +159,7 @@ class _Lines:
     Two lines per connect, each written and flushed by itself, cost as much as deciding the CONNECT does.
     """
 
-    def __init__(self, out: TextIO, render: Render, level: int) -> None:
+    def __init__(self, out: "_Output", render: Render, level: int) -> None:
         self._out = out
         self._render = render
         self._level = level

@@ -336,6 +336,12 @@ class TraceSettings(_Section):
 class LogSettings(_Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
+    file: Path | None = None
+    """Lines go here instead of to stdout. The file is for its owner and group (mode 0640)."""
+    max_file_bytes: int = Field(default=64 * _KIB * _KIB, ge=0)
+    """A file that would grow beyond it is renamed to `….1`, and so on; 0: never, logrotate does it and sends SIGHUP."""
+    max_files: int = Field(default=5, ge=1, le=1000)
+    """Renamed files that are kept; the oldest is deleted."""
     max_recent_events: int = Field(default=2000, ge=0, le=100_000)
     """The last events, kept in memory for `gateway logs`; about 1 KB each."""
     max_followers: int = Field(default=8, ge=1, le=64)

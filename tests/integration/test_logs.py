@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from tests.integration.conftest import fleet_of
 from tests.support.device import Device, Fleet
-from tests.support.gateway_process import GatewayProcess
+from tests.support.gateway_process import TIMEOUT_S, GatewayProcess
 
 
 @contextmanager
@@ -100,3 +101,36 @@ def test_a_gateway_that_restarts_is_waited_for(own_gateway: GatewayProcess) -> N
         _, told = process.communicate(timeout=30)
     notices = [line for line in told.splitlines() if line.startswith("-- the gateway ")]
     assert [line.rpartition(" ")[2] for line in notices[:2]] == ["it", "back"]
+
+
+def test_a_log_file_is_reopened_when_logrotate_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "gateway.log"
+    gateway = GatewayProcess(
+        tmp_path / "gw", edit=lambda text: text.replace("format: json", f"format: json\n      file: {path}")
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gateway", "serve", "-c", gateway.setup["config"]],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: "gateway.started" in (path.read_text() if path.exists() else ""), process)
+        path.rename(tmp_path / "gateway.log.1")
+        process.send_signal(signal.SIGHUP)
+        wait_until(path.exists, process)
+        refuse(gateway, "log-file")
+        wait_until(lambda: "connect.refused" in path.read_text(), process)
+    finally:
+        process.terminate()
+        printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert printed == b""
+    assert "gateway.stopped" in path.read_text()
+
+
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[bytes]") -> None:
+    """A file has no news to wait for, so it is looked at; bounded by the process's own life."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        os.sched_yield()
