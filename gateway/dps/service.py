@@ -220,11 +220,15 @@ class DpsService:
     ) -> None:
         """For `gateway why`."""
         device_id = request.registration_id
-        connect = _as_connect(request, exchange)
-        shown = Presented(device_id, connect.username, read_password(connect.password), exchange.certificate)
+        shown = None
+        if not registering and refused.reason is not Reason.TPM_UNKNOWN:  # it shows no credential yet
+            connect = _as_connect(request, exchange)
+            shown = Presented(
+                device_id, connect.username, read_password(connect.password), exchange.certificate
+            )
         self._attempts.refused(
             device_id, refused, known=self._admission.knows(device_id), at=self._clock(), peer=exchange.peer,
-            tls=exchange.tls, presented=None if registering else shown, registering=registering,
+            tls=exchange.tls, presented=shown, registering=registering,
         )  # fmt: skip
 
     def _problem(self, problem: rest.Problem) -> HttpResponse:

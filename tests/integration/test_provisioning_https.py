@@ -285,6 +285,7 @@ def test_another_tpm_is_not_challenged_and_can_not_use_the_others_challenge(
         with pytest.raises(TpmCommandError):
             other.activate(blob)
     assert gateway.wait_for("connect.refused", device_id=device_id)["reason"] == "tpm_unknown"
+    assert "--endorsement-key" in str(gateway.json("why", device_id)["verdict"]["remedies"])
 
 
 @requires_swtpm
