@@ -93,8 +93,10 @@ class HttpConnection:
         if self._close_reason is None:
             self._go_on_with(data)
 
-    def _go_on_with(self, data: bytes) -> None:
+    def _go_on_with(self, data: bytes, *, answer: HttpResponse | None = None) -> None:
         try:
+            if answer is not None:
+                self._decided(answer)
             if data:  # to h11, none is the end of the stream
                 self._http.receive_data(data)
             self._go_on()
@@ -113,7 +115,7 @@ class HttpConnection:
         self._edge.connections.discard(self)
 
     def pause_writing(self) -> None:
-        """An answer is small, and the next request is not looked at before it has gone out."""
+        """An answer is small, and there are at most `_MAX_REQUESTS` of them to hold."""
 
     def resume_writing(self) -> None:
         """See `pause_writing`."""
@@ -128,7 +130,10 @@ class HttpConnection:
         if self._close_reason is not None:
             self._channel.abort()
         elif self._held_answer is not None:
-            self._answer(self._held_answer)
+            try:
+                self._answer(self._held_answer)
+            except Exception as error:  # noqa: BLE001 - the wheel turns for all connections
+                self._end(CloseReason.FAULT, repr(error), abort=True)
         elif self._answered and self._request is None:
             self._end(CloseReason.KEEP_ALIVE_EXPIRED)
         else:
@@ -189,9 +194,7 @@ class HttpConnection:
         if future.cancelled() or error is not None:
             self._end(CloseReason.FAULT, repr(error), abort=True)
             return
-        self._decided(future.result())
-        if self._held_answer is None:
-            self._go_on_with(b"")
+        self._go_on_with(b"", answer=future.result())
         if self._close_reason is None and not self._is_waiting:
             self._channel.resume_reading()
 
