@@ -348,6 +348,7 @@ class Gateway:
         vitals.add_fact("connections", edge.connections.__len__)
         vitals.add_fact("sessionsByDialect", sessions.count_by_dialect)
         vitals.add_fact("registrar", lambda: {"waiting": registrar.waiting, "maxQueue": registrar.max_queue})
+        vitals.add_fact("storm", lambda: _storm_to_json(edge))
         vitals.add_fact("sinks", lambda: [type(sink).__name__ for sink in self._sinks])
         vitals.add_fact("deadLettered", lambda: router.dead_lettered)
         vitals.add_fact("dropped", lambda: router.dropped)
@@ -406,6 +407,20 @@ def _quiet_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+
+
+def _storm_to_json(edge: Edge) -> dict[str, int]:
+    """Both gates of storm control: now, and what was shed since the start."""
+    storm, intake = edge.storm, edge.admission.intake
+    return {
+        "handshakes": storm.queue.handshakes,
+        "waiting": storm.queue.waiting,
+        "turnedAway": storm.turned_away,
+        "gaveUp": storm.gave_up,
+        "delayed": storm.delayed,
+        "overRate": intake.refused_rate,
+        "overRegistrations": intake.refused_registrations,
+    }
 
 
 def _room_for_connections(devices: DeviceSettings) -> int:

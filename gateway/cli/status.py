@@ -104,6 +104,7 @@ def _running(document: dict[str, Any]) -> list[tuple[str, Any]]:
         ("connects", _rate(rates["accepted"])),
         ("refusals", _rate(rates["refused"], bad=True)),
         *([("", _reasons(document))] if document["refusals"] else []),
+        ("storms", _storms(document["storm"])),
         ("telemetry", _rate(rates["telemetry"])),
         ("sinks", ", ".join([*document["sinks"], *(lost or ["nothing dropped"])])),
         (
@@ -112,6 +113,19 @@ def _running(document: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         ("store", _store(document)),
     ]
+
+
+def _storms(storm: dict[str, Any]) -> str:
+    """What storm control has shed since the start, if anything."""
+    shed = {
+        "turned away": storm["turnedAway"],
+        "gave up waiting": storm["gaveUp"],
+        "over the rate": storm["overRate"],
+        "over the registrations": storm["overRegistrations"],
+        "answers delayed": storm["delayed"],
+    }
+    told = ", ".join(f"{count} {name}" for name, count in shed.items() if count)
+    return f"{_count(storm['handshakes'], 'handshake')}, {storm['waiting']} waiting; {told or 'nothing shed'}"
 
 
 def _sessions(document: dict[str, Any]) -> str:

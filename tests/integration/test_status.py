@@ -20,6 +20,7 @@ def test_status_counts_sessions_by_dialect_and_what_was_refused(
     assert status["connections"] >= 2
     assert "token_malformed" in {each["reason"] for each in status["refusals"]}
     assert status["registrar"]["waiting"] == 0
+    assert (status["storm"]["waiting"], status["storm"]["turnedAway"]) == (0, 0)
     assert set(status["rates"]) == {"accepted", "refused", "telemetry", "commits", "written"}
     assert status["certificates"][0]["of"] == "server"
     assert status["uptimeS"] >= 0
