@@ -395,7 +395,9 @@ def _report_shed(edge: Edge) -> None:
     shed = {**edge.storm.report(), **edge.admission.intake.report()}
     if shed:
         queue = edge.storm.queue
-        log.warning("storm.shed", **shed, handshakes=queue.handshakes, waiting=queue.waiting)
+        log.warning(
+            "storm.shed", **shed, handshakes=queue.handshakes, limit=queue.limit, waiting=queue.waiting
+        )
 
 
 def _quiet_garbage_collector() -> None:

@@ -94,6 +94,8 @@ class StormSettings(_Section):
 
     max_handshakes: int = Field(default=1024, ge=1, le=100_000)
     """Connections between accept and CONNACK. The next ones wait in the room before TLS."""
+    target_handshake_s: float = Field(default=1.0, gt=0, le=30)
+    """In a storm there are as many handshakes at once as end within this time; at least 32."""
     per_address_share: float = Field(default=0.5, gt=0, le=1)
     """The part of `max_handshakes` that one address (IPv6: one /64) may hold."""
     max_waiting: int = Field(default=2048, ge=0, le=100_000)
@@ -117,7 +119,7 @@ class StormSettings(_Section):
     max_delayed: int = Field(default=1000, ge=0, le=100_000)
     """Refusals held back at once; more are answered at once."""
     max_records: int = Field(default=50_000, ge=1, le=10_000_000)
-    """Addresses that are remembered, and as many (address, identity) pairs; about 250 bytes each."""
+    """Addresses that are remembered (130 bytes each), and as many (address, identity) pairs (210)."""
     forget_after_s: float = Field(default=600.0, ge=1)
 
     @model_validator(mode="after")

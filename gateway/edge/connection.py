@@ -419,11 +419,11 @@ class Connection(asyncio.Protocol):
         if self._clean_session:
             remembered = None
         self._session = edge.make_session(self, admitted, connect, remembered)
-        if self._handshake is not None:
-            edge.storm.admitted(self._handshake, self.device_id, self.enrollment_group, self._last_heard)
-            self._handshake = None
         edge.counts.accepted[admitted.dialect, admitted.verified.mechanism, self._tls] += 1
         self._set_deadlines(admitted, connect.keep_alive)
+        if self._handshake is not None:
+            edge.storm.admitted(self._handshake, self.device_id, self.enrollment_group, self._opened_at)
+            self._handshake = None
         # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
         self._write(self._mqtt.accept(session_present=remembered is not None))
         log.info(

@@ -101,20 +101,29 @@ class HandshakeQueue(Generic[T]):
     From the room they are let in by turns: of the better standing more, of each standing every enrollment group
     alike, of each group every address alike, of each address who came first. So nobody's turn is lost, and who
     floods the room waits behind himself.
+
+    While somebody waits, the number of handshakes is what ends within the target time at the rate of the moment (Little's
+    law). So it grows while they take less than the target, as with peers far away, and shrinks while they take more,
+    as on a busy core, where more of them at once would only make each one slower.
     """
 
     _MEASURE_S: Final = 0.25
     _SMALLEST_ROOM: Final = 16
+    _FIRST_LIMIT: Final = 128
+    _SMALLEST_LIMIT: Final = 32
     _FREE_SHARE: Final = 4
     """One address may hold four times as many places in the room as stay free: at most four fifths of it."""
 
     def __init__(self, settings: StormSettings, reputation: "Reputation", *, now: float) -> None:
         self._max_handshakes = settings.max_handshakes
-        self._max_per_address = max(1, int(settings.max_handshakes * settings.per_address_share))
+        self._target_s = settings.target_handshake_s
+        self._share = settings.per_address_share
+        self.limit = 0
+        self._limit_to(self._FIRST_LIMIT)
         self._max_waiting = settings.max_waiting
         self._max_wait_s = settings.max_wait_s
         self._reputation = reputation
-        self._budget = _Budget(settings.max_turned_away_per_s, now)
+        self._ration = _Ration(settings.max_turned_away_per_s, now)
         self._in_progress: dict[str, int] = {}
         self._flows: dict[str, _Flow[T]] = {}
         self._rings: dict[Standing, _Ring[T]] = {standing: OrderedDict() for standing in Standing}
@@ -122,24 +131,25 @@ class HandshakeQueue(Generic[T]):
         self._arrivals: deque[_Visitor[T]] = deque()
         self.handshakes = 0
         self.waiting = 0
-        # How fast handshakes end while somebody waits, which says how many may wait.
-        self._ended = 0
+        # How fast handshakes come to a decision while somebody waits: how many there may be, and how many may wait.
+        self._decided = 0
+        self._measured_decided = 0
         self._measured_at: float | None = None
-        self._measured_ended = 0
         self._rate_per_s: float | None = None
 
     def arrive(self, item: T, address: str, now: float) -> Verdict:
         """Decide on a connection. On ENTER the caller calls `begin`; on WAIT, `item` comes back from `next`."""
         if (
             not self.waiting
-            and self.handshakes < self._max_handshakes
+            and self.handshakes < self.limit
             and self._in_progress.get(address, 0) < self._max_per_address
         ):
             return Verdict.ENTER
+        self._measure(now)
         flow = self._flows.get(address)
         queued = len(flow.visitors) if flow is not None else 0
-        if queued >= self._FREE_SHARE * (self._room(now) - self.waiting):
-            self._budget.take(now)
+        if queued >= self._FREE_SHARE * (self._room() - self.waiting):
+            self._ration.take()
             return Verdict.TURN_AWAY
         if flow is None:
             flow = self._flows[address] = _Flow(address, *self._reputation.of(address, now))
@@ -155,10 +165,10 @@ class HandshakeQueue(Generic[T]):
         self.handshakes += 1
         self._in_progress[address] = self._in_progress.get(address, 0) + 1
 
-    def end(self, address: str) -> None:
-        """It ended, in whatever way: its place is free."""
+    def end(self, address: str, *, decided: bool = True) -> None:
+        """It ended: its place is free. Not `decided` if it broke off."""
         self.handshakes -= 1
-        self._ended += 1
+        self._decided += decided
         left = self._in_progress[address] - 1
         if left:
             self._in_progress[address] = left
@@ -169,7 +179,7 @@ class HandshakeQueue(Generic[T]):
 
     def next(self) -> T | None:
         """Who may enter now, or None. The caller calls `begin` for it before it asks again."""
-        if not self.waiting or self.handshakes >= self._max_handshakes:
+        if not self.waiting or self.handshakes >= self.limit:
             return None
         while (ring := self._next_ring()) is not None:
             group, flows = ring.popitem(last=False)
@@ -185,6 +195,8 @@ class HandshakeQueue(Generic[T]):
 
     def overdue(self, now: float) -> T | None:
         """One who has waited for too long and is to be turned away; None if there is none."""
+        if self.waiting:
+            self._measure(now)
         arrivals = self._arrivals
         while arrivals and not arrivals[0].is_waiting:
             arrivals.popleft()
@@ -198,7 +210,7 @@ class HandshakeQueue(Generic[T]):
 
     def is_spent(self, now: float) -> bool:
         """Whether enough have been turned away for now: the others stay in the kernel's backlog."""
-        return self._budget.is_spent(now)
+        return self._ration.is_spent(self._decided, now)
 
     def clear(self) -> Iterator[T]:
         """Everybody who waits, taken out of the room."""
@@ -209,15 +221,30 @@ class HandshakeQueue(Generic[T]):
                 self._leave(visitor)
                 yield visitor.item
 
-    def _room(self, now: float) -> int:
-        """How many may wait: no more than can be let in within the longest wait, at the rate of the moment."""
+    def _measure(self, now: float) -> None:
+        """Over one generation of handshakes, as long as they are scarce: their decisions come in waves."""
         if self._measured_at is None:
-            self._measured_at, self._measured_ended = now, self._ended
-        elapsed = now - self._measured_at
-        if elapsed >= self._MEASURE_S:
-            rate = (self._ended - self._measured_ended) / elapsed
+            self._measured_at, self._measured_decided = now, self._decided
+            return
+        elapsed, decided = now - self._measured_at, self._decided - self._measured_decided
+        if elapsed < self._MEASURE_S or (decided < self.limit and elapsed < 2 * self._target_s):
+            return
+        if decided:
+            rate = decided / elapsed
             self._rate_per_s = rate if self._rate_per_s is None else (self._rate_per_s + rate) / 2
-            self._measured_at, self._measured_ended = now, self._ended
+            wanted = self._rate_per_s * self._target_s
+            self._limit_to(min(2 * self.limit, max(self.limit // 2, wanted)))
+        else:
+            # All of them are silent: more of them do no harm, and the next ones may not be.
+            self._limit_to(2 * self.limit)
+        self._measured_at, self._measured_decided = now, self._decided
+
+    def _limit_to(self, limit: float) -> None:
+        self.limit = min(self._max_handshakes, max(self._SMALLEST_LIMIT, round(limit)))
+        self._max_per_address = max(1, int(self.limit * self._share))
+
+    def _room(self) -> int:
+        """How many may wait: no more than can be let in within the longest wait, at the rate of the moment."""
         if self._rate_per_s is None:
             return self._max_waiting
         return min(self._max_waiting, max(self._SMALLEST_ROOM, int(self._rate_per_s * self._max_wait_s)))
@@ -263,28 +290,36 @@ class HandshakeQueue(Generic[T]):
             self._arrivals = deque(each for each in self._arrivals if each.is_waiting)
 
 
-class _Budget:
-    """A token bucket that holds a tenth of a second's tokens. It may be overdrawn, by one take at a time."""
+class _Ration:
+    """How many may be turned away: a token bucket of a tenth of a second, filled at a rate of so many a second.
 
-    __slots__ = ("_burst", "_filled_at", "_rate_per_s", "_tokens")
+    On a slow or busy machine the rate is less: eight for each handshake that was decided, and four hundred a second. So
+    turning away takes less than a fifth of the time that TLS handshakes take, whatever the machine. It may be overdrawn,
+    by one at a time.
+    """
+
+    __slots__ = ("_burst", "_decided", "_filled_at", "_rate_per_s", "_tokens")
+
+    _PER_DECISION: Final = 8
+    _AT_LEAST_PER_S: Final = 400
 
     def __init__(self, rate_per_s: float, now: float) -> None:
         self._rate_per_s = rate_per_s
         self._burst = max(1.0, rate_per_s / 10)
         self._tokens = self._burst
         self._filled_at = now
+        self._decided = 0
 
-    def take(self, now: float) -> None:
-        self._fill(now)
+    def take(self) -> None:
         self._tokens -= 1
 
-    def is_spent(self, now: float) -> bool:
-        self._fill(now)
+    def is_spent(self, decided: int, now: float) -> bool:
+        """`decided` is the number of handshakes that came to a decision, since the start."""
+        elapsed = max(0.0, now - self._filled_at)
+        deserved = self._PER_DECISION * (decided - self._decided) + self._AT_LEAST_PER_S * elapsed
+        self._tokens = min(self._burst, self._tokens + min(deserved, elapsed * self._rate_per_s))
+        self._filled_at, self._decided = now, decided
         return self._tokens < 1
-
-    def _fill(self, now: float) -> None:
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._filled_at) * self._rate_per_s)
-        self._filled_at = now
 
 
 class _Record:
@@ -410,6 +445,7 @@ class StormControl(Generic[T]):
         return prefix
 
     def admitted(self, prefix: str, device_id: str, group: str | None, now: float) -> None:
+        """A handshake ended in a session."""
         self.queue.end(prefix)
         self.reputation.proved(prefix, device_id, group, now)
 
@@ -427,7 +463,7 @@ class StormControl(Generic[T]):
 
     def broke_off(self, prefix: str, now: float, *, is_fault_of_peer: bool) -> None:
         """A handshake ended without a decision."""
-        self.queue.end(prefix)
+        self.queue.end(prefix, decided=False)
         if is_fault_of_peer:
             self.reputation.failed(prefix, None, now)
 

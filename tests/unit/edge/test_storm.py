@@ -1,6 +1,6 @@
 """Who may begin a handshake, who waits, who is turned away: by hand, and by what must hold whatever happens."""
 
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 
 import pytest
@@ -157,6 +157,46 @@ def test_the_room_shrinks_to_what_can_be_let_in_within_the_longest_wait() -> Non
     assert verdicts[Verdict.TURN_AWAY] > 1000
 
 
+def settled_limit(*, each_takes_s: float, per_s: int) -> int:
+    """Where the number of handshakes settles if there are always more: each takes so long, and so many end a second."""
+    made = queue(
+        max_handshakes=1000, max_waiting=10_000, max_wait_s=60, per_address_share=1, target_handshake_s=1
+    )
+    for number in range(2000):
+        knock(made, str(number), str(number))
+    begun = deque((address, 0.0) for address in made._in_progress)
+    for step in range(1, 400):
+        now = step / 20
+        for _ in range(per_s // 20):
+            if begun and now - begun[0][1] >= each_takes_s:
+                address, _ = begun.popleft()
+                made.end(address)
+                knock(made, f"{address}-{step}", f"{address}-{step}", now)
+        made.overdue(now)
+        while (item := made.next()) is not None:
+            made.begin(item)
+            begun.append((item, now))
+    return made.limit
+
+
+def test_on_a_busy_core_there_are_as_many_handshakes_as_end_within_the_target() -> None:
+    assert 80 <= settled_limit(each_takes_s=0, per_s=100) <= 130
+
+
+def test_for_peers_far_away_there_are_as_many_handshakes_as_are_allowed() -> None:
+    assert settled_limit(each_takes_s=0.3, per_s=10_000) == 1000
+
+
+def test_silent_peers_do_not_make_the_number_of_handshakes_shrink() -> None:
+    made = queue(max_handshakes=1000, per_address_share=1)
+    for number in range(300):
+        knock(made, "silent", str(number))
+    for step in range(100):
+        made.overdue(step / 10)
+        knock(made, "silent", f"again-{step}", step / 10)
+    assert made.limit == 1000
+
+
 def test_turning_away_has_a_budget() -> None:
     made = queue(max_handshakes=1, max_waiting=0, max_turned_away_per_s=100)
     fill(made, 1)
@@ -166,6 +206,20 @@ def test_turning_away_has_a_budget() -> None:
         spent += 1
     assert spent == 10  # a tenth of a second's
     assert not made.is_spent(0.05)
+
+
+def test_a_slow_machine_turns_away_eight_for_each_handshake_and_four_hundred_a_second() -> None:
+    made = queue(max_handshakes=1, max_waiting=0, max_turned_away_per_s=5000)
+    fill(made, 1)
+    turned_away = 0
+    for step in range(1000):
+        if step % 10 == 0:  # ten handshakes a second
+            made.end("198.51.100.9")
+            fill(made, 1)
+        while not made.is_spent(step / 100):
+            assert knock(made, "x") is Verdict.TURN_AWAY
+            turned_away += 1
+    assert turned_away == pytest.approx(500 + 10 * (8 * 10 + 400), abs=5)
 
 
 def test_everybody_in_the_room_can_be_sent_home() -> None:
