@@ -39,6 +39,7 @@ from gateway.edge.storm import StormControl
 from gateway.edge.tls import make_context
 from gateway.errors import GatewayError, SettingsError, StartError
 from gateway.feed import Feed
+from gateway.free_memory import FreeMemory, find_malloc_trim
 from gateway.groups import Groups
 from gateway.hub.session import HubSession
 from gateway.log import get_logger
@@ -363,6 +364,7 @@ class Gateway:
         self, edge: Edge, router: TelemetryRouter, listeners: "list[DeviceListener]", poller: Poller | None
     ) -> None:
         """Once a second: every deadline that is due, and the counts that are logged by the second."""
+        memory = FreeMemory(find_malloc_trim())
         while True:
             await asyncio.sleep(_TICK_S)
             edge.deadlines.tick(edge.monotonic())
@@ -373,6 +375,7 @@ class Gateway:
             for listener in listeners:
                 listener.report_turned_away()
             _report_shed(edge)
+            memory.look(len(edge.connections))
             if poller is not None and poller.resume_accepting():
                 log.warning(
                     "listener.paused",

@@ -219,7 +219,7 @@ def test_a_slow_machine_turns_away_eight_for_each_handshake_and_four_hundred_a_s
         while not made.is_spent(step / 100):
             assert knock(made, "x") is Verdict.TURN_AWAY
             turned_away += 1
-    assert turned_away == pytest.approx(500 + 10 * (8 * 10 + 400), abs=5)
+    assert turned_away == pytest.approx(500 + 10 * (8 * 10 + 400), rel=0.01)
 
 
 def test_everybody_in_the_room_can_be_sent_home() -> None:
