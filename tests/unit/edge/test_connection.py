@@ -352,3 +352,45 @@ async def test_what_came_of_each_connect_is_remembered_for_why() -> None:
         bench = Bench(outcome)
         bench.connection.data_received(CONNECT)
         assert [type(each).__name__ for each in bench.attempts.of("t-1")] == [kind]
+
+
+def try_again(bench: Bench) -> tuple[Connection, Channel]:
+    channel, connection = Channel(), Connection(bench.edge)
+    connection.attach(channel, channel)
+    connection.data_received(CONNECT)
+    return connection, channel
+
+
+async def test_the_answer_to_who_keeps_failing_is_held_back_and_a_proof_is_answered_at_once() -> None:
+    outcomes: list[Any] = [Refused(Reason.TOKEN_SIGNATURE_INVALID)] * 2 + [admitted()]
+    bench = Bench(lambda: outcomes.pop(0), storm={"refusals_before_delay": 1})
+    bench.connection.data_received(CONNECT)
+    assert bench.channel.written == b"\x20\x02\x00\x05"
+    with capture_logs() as lines:
+        _, second = try_again(bench)
+    assert [line["event"] for line in lines] == ["connect.refused"]
+    assert (second.written, second.closed, bench.edge.storm.delayed_now) == (b"", False, 1)
+    _, third = try_again(bench)
+    assert third.written == ACCEPTED
+    bench.wait(3)
+    assert (second.written, second.closed, bench.edge.storm.delayed_now) == (b"\x20\x02\x00\x05", True, 0)
+    assert bench.edge.storm.queue.handshakes == 0
+
+
+async def test_who_hangs_up_before_a_held_answer_leaves_nothing_behind() -> None:
+    bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED), storm={"refusals_before_delay": 1})
+    bench.connection.data_received(CONNECT)
+    bench.connection.connection_lost(None)
+    second, _ = try_again(bench)
+    second.eof_received()
+    second.connection_lost(None)
+    storm = bench.edge.storm
+    assert (storm.delayed_now, storm.queue.handshakes, len(bench.edge.deadlines)) == (0, 0, 0)
+
+
+async def test_overload_is_connack_3_and_no_line_of_its_own() -> None:
+    bench = Bench(lambda: Refused(Reason.OVERLOADED))
+    with capture_logs() as lines:
+        bench.connection.data_received(CONNECT)
+    assert bench.channel.written == UNAVAILABLE
+    assert lines == []
