@@ -1,6 +1,7 @@
 """Where it was measured, and what: a figure without its machine and versions is worth nothing."""
 
 import importlib.metadata
+import os
 import platform
 import re
 import shutil
@@ -27,6 +28,8 @@ class Machine:
     hardware: str
     system: str
     cores: str
+    load: str
+    """How busy it was with other work."""
     store: str
     versions: dict[str, str]
     """By server."""
@@ -39,6 +42,7 @@ def describe(directory: Path, cores: Cores) -> Machine:
         hardware=f"{_cpu()}, {_core_count()}, {_memory_gib():.0f} GiB",
         system=f"Linux {platform.release()}, Python {platform.python_version()}",
         cores=str(cores),
+        load=f"load average {os.getloadavg()[0]:.1f} at the start",
         store=f"SQLite on {file_system(directory)}",
         versions=_versions(),
     )

@@ -108,7 +108,7 @@ class Report:
         machine = self.machine
         versions = "; ".join(f"{name} {version}" for name, version in machine.versions.items())
         return [
-            f"{machine.date}; {machine.hardware}; {machine.system}; {machine.cores}; {machine.store}.",
+            f"{machine.date}; {machine.hardware}; {machine.system}; {machine.cores}; {machine.store}; {machine.load}.",
             f"{versions}.",
             f"{self.results.rounds} rounds after one to warm up: median (smallest to largest). `{self.command}`",
         ]

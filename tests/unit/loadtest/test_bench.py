@@ -30,6 +30,7 @@ MACHINE = Machine(
     hardware="a machine",
     system="Linux",
     cores="apart",
+    load="idle",
     store="SQLite on ext4",
     versions={"gateway": "0.1.0"},
 )
