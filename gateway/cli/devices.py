@@ -1,5 +1,6 @@
 """`gateway device …`: devices, from registration in advance to deletion, and their credentials."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -134,134 +135,46 @@ app.command("import")(device_files.import_)
 app.command("export")(device_files.export)
 
 
-@app.command()
-def approve(
-    *,
-    device_ids: DeviceIds = None,
-    file: ListFile = None,
-    status: StatusFilter = None,
-    template: TemplateFilter = None,
-    model: ModelFilter = None,
-    group: GroupFilter = None,
-    prefix: PrefixFilter = None,
-    tag: TagFilter = None,
-    unassociated: Unassociated = False,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Let devices in that wait for approval: those that are named, or all that wait in what a filter means."""
-    chosen = Chosen(
-        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
-        tag=tag, unassociated=unassociated, everything=everything,
-    )  # fmt: skip
-    _change(config, "approve", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
+def _verb(action: str, text: str) -> Callable[..., None]:
+    """The command that does `action` to the devices that are named, listed or filtered; `text` is its help."""
+
+    def command(
+        *,
+        device_ids: DeviceIds = None,
+        file: ListFile = None,
+        status: StatusFilter = None,
+        template: TemplateFilter = None,
+        model: ModelFilter = None,
+        group: GroupFilter = None,
+        prefix: PrefixFilter = None,
+        tag: TagFilter = None,
+        unassociated: Unassociated = False,
+        everything: Everything = False,
+        dry_run: DryRun = False,
+        yes: Yes = False,
+        config: Config = CONFIG,
+        as_json: Json = False,
+    ) -> None:
+        chosen = Chosen(
+            ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
+            tag=tag, unassociated=unassociated, everything=everything,
+        )  # fmt: skip
+        _change(config, action, chosen, dry_run=dry_run, yes=yes, as_json=as_json)
+
+    return app.command(action, help=text)(command)
 
 
-@app.command()
-def reject(
-    *,
-    device_ids: DeviceIds = None,
-    file: ListFile = None,
-    status: StatusFilter = None,
-    template: TemplateFilter = None,
-    model: ModelFilter = None,
-    group: GroupFilter = None,
-    prefix: PrefixFilter = None,
-    tag: TagFilter = None,
-    unassociated: Unassociated = False,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Turn devices away that wait for approval: block them. Unblocked, they wait again."""
-    chosen = Chosen(
-        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
-        tag=tag, unassociated=unassociated, everything=everything,
-    )  # fmt: skip
-    _change(config, "reject", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-@app.command()
-def block(
-    *,
-    device_ids: DeviceIds = None,
-    file: ListFile = None,
-    status: StatusFilter = None,
-    template: TemplateFilter = None,
-    model: ModelFilter = None,
-    group: GroupFilter = None,
-    prefix: PrefixFilter = None,
-    tag: TagFilter = None,
-    unassociated: Unassociated = False,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Refuse devices from now on, and close their sessions."""
-    chosen = Chosen(
-        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
-        tag=tag, unassociated=unassociated, everything=everything,
-    )  # fmt: skip
-    _change(config, "block", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-@app.command()
-def unblock(
-    *,
-    device_ids: DeviceIds = None,
-    file: ListFile = None,
-    status: StatusFilter = None,
-    template: TemplateFilter = None,
-    model: ModelFilter = None,
-    group: GroupFilter = None,
-    prefix: PrefixFilter = None,
-    tag: TagFilter = None,
-    unassociated: Unassociated = False,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Give blocked devices the status back that they had."""
-    chosen = Chosen(
-        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
-        tag=tag, unassociated=unassociated, everything=everything,
-    )  # fmt: skip
-    _change(config, "unblock", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
-
-
-@app.command()
-def delete(
-    *,
-    device_ids: DeviceIds = None,
-    file: ListFile = None,
-    status: StatusFilter = None,
-    template: TemplateFilter = None,
-    model: ModelFilter = None,
-    group: GroupFilter = None,
-    prefix: PrefixFilter = None,
-    tag: TagFilter = None,
-    unassociated: Unassociated = False,
-    everything: Everything = False,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    config: Config = CONFIG,
-    as_json: Json = False,
-) -> None:
-    """Forget devices and their twins, and close their sessions. With a valid credential one may register anew."""
-    chosen = Chosen(
-        ids=device_ids or [], file=file, status=status, template=template, model=model, group=group, prefix=prefix,
-        tag=tag, unassociated=unassociated, everything=everything,
-    )  # fmt: skip
-    _change(config, "delete", chosen, dry_run=dry_run, yes=yes, as_json=as_json)
+approve = _verb(
+    "approve",
+    "Let devices in that wait for approval: those that are named, or all that wait in what a filter means.",
+)
+reject = _verb("reject", "Turn devices away that wait for approval: block them. Unblocked, they wait again.")
+block = _verb("block", "Refuse devices from now on, and close their sessions.")
+unblock = _verb("unblock", "Give blocked devices the status back that they had.")
+delete = _verb(
+    "delete",
+    "Forget devices and their twins, and close their sessions. With a valid credential one may register anew.",
+)
 
 
 @app.command()
