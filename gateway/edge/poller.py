@@ -147,7 +147,8 @@ class SocketChannel:
             self._poller.forget(self._socket)
             self._socket.close()
             self.protocol.connection_lost(self.error)
-            del self.protocol  # which holds this channel: a circle that the garbage collector would have to find
+            # The protocol holds this channel: a circle that the garbage collector would have to find.
+            del self.protocol
         elif self._events & _WRITABLE:
             self._watch(self._events & ~_WRITABLE)
 
