@@ -276,6 +276,8 @@ class Gateway:
         # FastAPI is slow to import, and only a gateway that serves operators over HTTP needs it.
         from gateway.api.http import HttpServer, make_app  # noqa: PLC0415
         from gateway.api.rest.calling import Context  # noqa: PLC0415
+        from gateway.console import make_console_app  # noqa: PLC0415
+        from gateway.console.sign_in import load_key  # noqa: PLC0415
         from gateway.metrics import Metrics, Sources  # noqa: PLC0415
 
         sources = Sources(
@@ -284,10 +286,13 @@ class Gateway:
         context = Context(
             operations=core.operations, tokens=core.tokens, id_scope=settings.id_scope, clock=self._clock
         )
+        console = make_console_app(
+            context, load_key(settings.console_key_file), secure_cookies=settings.http.tls
+        )
         return HttpServer(
             settings.http,
             settings.http.bind,
-            make_app(context, Metrics(sources).render),
+            make_app(context, Metrics(sources).render, console),
             certificate_file=settings.http.certificate_file or settings.devices.certificate_file,
             key_file=settings.http.key_file or settings.devices.key_file,
         )

@@ -34,12 +34,16 @@ __all__ = [
 
 
 class GatewayError(Exception):
-    """The root. `str()` is one line; `hint` is the next step for an operator, or empty."""
+    """The root. `str()` is one line; `hint` is the next step for an operator, or empty.
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    `argument` names the argument of a verb that it is about, if it is about one: the console shows it beside that field.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", argument: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.argument = argument
 
 
 class SettingsError(GatewayError):

@@ -411,6 +411,11 @@ class Settings(_Section):
         """Held by whoever may write the store: one running gateway, or one offline command."""
         return self.state_dir / "gateway.lock"
 
+    @property
+    def console_key_file(self) -> Path:
+        """What the web console signs its cookies with; made when it is not there."""
+        return self.state_dir / "console.key"
+
 
 def parse_settings(data: object, *, source: str = "settings") -> Settings:
     """`data` (nested dicts from YAML) → `Settings`. Raises `SettingsError` with one line that names the key."""

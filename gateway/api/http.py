@@ -1,6 +1,6 @@
 """The operators' HTTP server: uvicorn in the gateway's own event loop.
 
-`make_app` puts together what it serves: the REST API under `/api`, and whatever else an operator's tool asks over HTTP.
+`make_app` puts together what it serves: the REST API under `/api`, Prometheus's metrics, and the web console under `/`.
 Devices are not served here (their listeners verify certificates as identities do; uvicorn's TLS can't).
 """
 
@@ -13,6 +13,7 @@ from typing import Final
 
 import uvicorn
 from fastapi import FastAPI, Response
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gateway.api.rest import make_rest_app
@@ -30,7 +31,7 @@ _POLL_S: Final = 0.01
 _BACKLOG: Final = 128
 
 
-def make_app(context: Context, render_metrics: Callable[[], bytes]) -> FastAPI:
+def make_app(context: Context, render_metrics: Callable[[], bytes], console: ASGIApp) -> FastAPI:
     """All that the server serves. `render_metrics` answers `/metrics`, in Prometheus's text format."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -39,6 +40,7 @@ def make_app(context: Context, render_metrics: Callable[[], bytes]) -> FastAPI:
         return Response(render_metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     app.mount("/api", make_rest_app(context))
+    app.mount("/", console)
     return app
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ErrorDetails
 
 from gateway.errors import OperationError
 from gateway.operations.jobs import Job, LocalJob
@@ -70,7 +71,9 @@ class Verb:
         try:
             return self.arguments.model_validate(dict(arguments)).model_dump()
         except ValidationError as error:
-            raise OperationError(_first_line(error)) from None
+            first = error.errors()[0]
+            argument = str(first["loc"][0]) if first["loc"] else ""
+            raise OperationError(_told(first), argument=argument) from None
 
     def role_for(self, checked: Mapping[str, Any]) -> Role:
         """The least role that may use it with these arguments."""
@@ -126,8 +129,7 @@ def _model_of(method: Callable[..., Any]) -> type[BaseModel]:
     return model
 
 
-def _first_line(error: ValidationError) -> str:
-    first = error.errors()[0]
+def _told(first: ErrorDetails) -> str:
     name = ".".join(str(part) for part in first["loc"])
     match first["type"]:
         case "missing":

@@ -30,9 +30,10 @@ IMPURE_MODULES = {
 ADAPTERS = {
     "dps": {"hub", "edge", "api", "cli", "operations"},
     "edge": {"dps", "hub", "api", "cli", "operations", "telemetry"},
-    "api": {"edge", "dps", "cli"},
+    "api": {"edge", "dps", "cli", "console"},
     "registry": {"admission", "edge", "dps", "api", "cli", "operations", "telemetry", "templates"},
-    "operations": {"edge", "dps", "api", "cli", "admission"},
+    "operations": {"edge", "dps", "api", "cli", "console", "admission"},
+    "console": {"edge", "dps", "hub", "cli", "admission", "registry", "operations"},
 }
 MAY_IMPORT_AMQTT = {"plugin.py", "telemetry/sinks/amqtt.py", "app.py"}
 

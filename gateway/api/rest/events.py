@@ -13,9 +13,9 @@ import orjson
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from gateway.api.rest.calling import Me
+from gateway.api.rest.calling import Caller, Me
 
-__all__ = ["router"]
+__all__ = ["router", "stream_log"]
 
 router = APIRouter(prefix="/events", tags=["events"])
 
@@ -37,11 +37,17 @@ async def stream(
     last_event_id: Annotated[str | None, Header(max_length=40)] = None,
 ) -> StreamingResponse:
     """The last `recent` events, then those that come: of one device, of some names, of a level and above."""
-    arguments: dict[str, Any] = {"device_id": device, "events": event or [], "level": level, "recent": recent}
+    return await stream_log(
+        me, last_event_id, device_id=device, events=event or [], level=level, recent=recent
+    )
+
+
+async def stream_log(caller: Caller, last_event_id: str | None, **arguments: Any) -> StreamingResponse:
+    """What `log.follow` reports, as server-sent events: after the one that a browser saw last, if it did."""
     if last_event_id is not None:
         arguments |= {"since": last_event_id, "recent": 100_000}
     job = _Stream()
-    await job.start(lambda: me.context.operations.call("log.follow", arguments, job, by=me.actor))
+    await job.start(lambda: caller.context.operations.call("log.follow", arguments, job, by=caller.actor))
     return StreamingResponse(job.messages(), media_type="text/event-stream", headers=_HEADERS)
 
 
