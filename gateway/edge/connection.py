@@ -100,7 +100,7 @@ class Edge:
     shutting_down: bool = False
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """A device's connection. Below it: a transport, or a `TlsChannel` that speaks like one."""
 
     __slots__ = (

@@ -4,13 +4,13 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from OpenSSL import SSL
 
 from gateway.edge.connection import Connection, Edge
 from gateway.edge.http import HttpConnection
-from gateway.edge.poller import Poller
+from gateway.edge.poller import Poller, PollerProtocol
 from gateway.edge.tls import Channel, Receiver, TlsChannel
 from gateway.errors import StartError
 from gateway.log import get_logger
@@ -71,7 +71,10 @@ class DeviceListener:
             if self._poller is not None:
                 self._poller.listen(sock, self._make_protocol)
             else:
-                self._servers.append(await loop.create_server(self._make_protocol, sock=sock))
+                make_protocol = cast(
+                    Callable[[], asyncio.Protocol], self._make_protocol
+                )  # it has the methods
+                self._servers.append(await loop.create_server(make_protocol, sock=sock))
         log.info(
             "listener.opened",
             listener="devices" if self._make_https is None else "devices_https",
@@ -100,7 +103,7 @@ class DeviceListener:
             count, self._turned_away = self._turned_away, 0
             log.warning("listener.refused", count=count, limit=self._edge.max_connections)
 
-    def _make_protocol(self) -> asyncio.Protocol:
+    def _make_protocol(self) -> PollerProtocol:
         edge = self._edge
         # Without the poller there is no room to wait in: who finds no handshake free is turned away.
         if self._poller is None and edge.storm.queue.handshakes >= edge.settings.storm.max_handshakes:

@@ -53,6 +53,18 @@ class PollerProtocol(Protocol):
     def connection_lost(self, exc: Exception | None) -> None: ...
 
 
+class _Nobody:
+    """The protocol of a channel that has ended, or has none yet."""
+
+    def connection_made(self, transport: Any) -> None: ...
+    def data_received(self, data: bytes) -> None: ...
+    def eof_received(self) -> bool | None: ...
+    def connection_lost(self, exc: Exception | None) -> None: ...
+
+
+_NOBODY: Final[PollerProtocol] = _Nobody()
+
+
 class SocketChannel:
     """One connected socket. The methods are those of an asyncio transport that devices' connections use."""
 
@@ -78,7 +90,7 @@ class SocketChannel:
         self._is_dirty = self._is_gone = False
         self.closing = False
         self.error: Exception | None = None
-        self.protocol: PollerProtocol
+        self.protocol = _NOBODY
 
     def get_extra_info(self, name: str) -> Any:
         return self._peer if name == "peername" else None
@@ -148,7 +160,7 @@ class SocketChannel:
             self._socket.close()
             self.protocol.connection_lost(self.error)
             # The protocol holds this channel: a circle that the garbage collector would have to find.
-            del self.protocol
+            self.protocol = _NOBODY
         elif self._events & _WRITABLE:
             self._watch(self._events & ~_WRITABLE)
 

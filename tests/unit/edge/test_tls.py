@@ -54,6 +54,8 @@ class Receiver:
         self.failed = ""
         self.ended = self.lost = False
         self.pause_after: int | None = None
+        self.answers: list[bytes | None] = []
+        """What to write when data comes; None: close."""
         self.channel: TlsChannel | None = None
 
     def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
@@ -64,6 +66,12 @@ class Receiver:
 
     def data_received(self, data: bytes) -> None:
         self.received += data
+        for answer in self.answers:
+            assert self.channel is not None
+            if answer is None:
+                self.channel.close()
+            else:
+                self.channel.write(answer)
         if self.pause_after is not None and len(self.received) >= self.pause_after:
             assert self.channel is not None
             self.channel.pause_reading()
@@ -235,6 +243,42 @@ def test_closing_says_close_notify_after_what_was_written(context: SSL.Context) 
     assert wire.client.recv(100) == b"CONNACK"
     with pytest.raises(SSL.ZeroReturnError):
         wire.client.recv(100)
+
+
+def test_what_is_answered_to_one_record_leaves_in_one_record(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.receiver.answers = [b"PUBACK", b"answer"]
+    wire.client.send(b"PUBLISH")
+    wire.client_to_gateway()
+    sent = wire.transport.take()
+    assert len(sent) == 5 + int.from_bytes(sent[3:5]), "one TLS record"
+    wire.client.bio_write(sent)
+    assert wire.client.recv(100) == b"PUBACKanswer"
+
+
+def test_an_answer_that_closes_is_sent_before_the_end(context: SSL.Context) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.receiver.answers = [b"CONNACK 5", None]
+    wire.client.send(b"CONNECT")
+    wire.client_to_gateway()
+    assert wire.transport.closed
+    wire.gateway_to_client()
+    assert wire.client.recv(100) == b"CONNACK 5"
+    with pytest.raises(SSL.ZeroReturnError):
+        wire.client.recv(100)
+
+
+def test_a_modern_client_gets_the_cheapest_suite_and_no_suite_is_without_forward_secrecy(
+    context: SSL.Context,
+) -> None:
+    wire = Wire(context)
+    wire.shake_hands()
+    assert wire.client.get_cipher_name() == "TLS_AES_128_GCM_SHA256"
+    suites = SSL.Connection(context, None).get_cipher_list()
+    assert all(name.startswith(("TLS_AES", "TLS_CHACHA20", "ECDHE-")) for name in suites)
+    assert all("GCM" in name or "POLY1305" in name for name in suites)
 
 
 def test_a_cut_connection_is_lost_without_a_word(context: SSL.Context) -> None:
