@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV = .venv
 BIN = $(VENV)/bin
+COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench bench-smoke clean
+.PHONY: help compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -66,6 +67,22 @@ bench: setup ## Server CPU time of a connect, beside Mosquitto's and amqtt's (do
 bench-smoke: setup ## Every scenario of the bench with a few devices: does it work? Measures nothing
 	$(BIN)/python -m loadtest.bench --smoke $(ARGUMENTS)
 
+# A copy of this tree, in which the rooms on the way of a CONNECT are compiled from the same sources (setup.py).
+compiled: setup ## Make .compiled, with the compiled build (needs a C compiler and Python's headers; a minute)
+	@rm -rf $(COMPILED) && mkdir $(COMPILED)
+	@cp -r .ci broker_config docs gateway loadtest tests *.md *.toml Dockerfile LICENSE Makefile setup.py $(COMPILED)
+	@echo "- compiling with mypyc (a minute)"
+	@cd $(COMPILED) && GATEWAY_COMPILE=1 $(abspath $(BIN))/python setup.py --quiet build_ext --inplace
+
+test-compiled: compiled ## The tests of devices' connections, on the compiled build
+	cd $(COMPILED) && GATEWAY_COMPILED=1 $(abspath $(BIN))/python -m pytest -p no:cacheprovider tests/compiled \
+		tests/conformance tests/integration/test_sessions.py tests/integration/test_telemetry.py \
+		tests/integration/test_association.py tests/integration/test_storms.py tests/integration/test_registrar_kill9.py \
+		tests/integration/test_provisioning_https.py tests/integration/test_trace.py
+
+bench-compiled: compiled ## The bench, with the compiled build
+	cd $(COMPILED) && $(abspath $(BIN))/python -m loadtest.bench --directory $(CURDIR) $(ARGUMENTS)
+
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-sdk .demo .bench-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-sdk $(COMPILED) .demo .bench-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cryptography.hazmat.backends.openssl import backend
 
+from gateway.edge import connection
 from loadtest.bench.cores import Cores
 from loadtest.bench.servers import Missing, find_mosquitto
 
@@ -50,9 +51,7 @@ def describe(directory: Path, cores: Cores) -> Machine:
 
 def _versions() -> dict[str, str]:
     version = importlib.metadata.version
-    gateway = (
-        f"{version('gateway')}{_commit()} (uvloop {version('uvloop')}, {backend.openssl_version_text()})"
-    )
+    gateway = f"{version('gateway')}{_commit()} ({_build()}, uvloop {version('uvloop')}, {backend.openssl_version_text()})"
     found = {"gateway": gateway, "amqtt": f"{version('amqtt')} (stock, asyncio's own loop)"}
     try:
         found["mosquitto"] = _mosquitto(find_mosquitto())
@@ -73,6 +72,11 @@ def _linked_openssl(program: str) -> str:
         return "OpenSSL unknown"
     found = re.search(rb"OpenSSL \d+\.\d+\.\d+\w* +\d+ \w+ \d{4}", Path(library[1]).read_bytes())
     return found[0].decode() if found else "OpenSSL unknown"
+
+
+def _build() -> str:
+    """The servers run from the same tree as this module."""
+    return "pure Python" if str(connection.__file__).endswith(".py") else "compiled by mypyc"
 
 
 def _commit() -> str:
