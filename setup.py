@@ -4,7 +4,7 @@
     GATEWAY_COMPILE=1 pip install --no-build-isolation --no-deps --force-reinstall .
 
 The second line compiles the rooms that a CONNECT passes through with mypyc, from the same sources
-(docs/decisions/0012-compiled-build.md). It needs a C compiler and Python's headers, and what the first line installs: mypyc, and
+(docs/decisions/0012-compiled-build.md). It needs a C compiler, Python's headers, and what the first line installs: mypyc and
 the libraries whose types it reads. Without the variable the package is pure Python.
 """
 
