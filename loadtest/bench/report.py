@@ -52,7 +52,10 @@ class Report:
     @property
     def problems(self) -> list[str]:
         """What was not measured, and how to have it measured."""
-        return [f"SKIPPED {server}: {why}" for server, why in self.results.missing.items()]
+        return [
+            *(f"SKIPPED {server}: {why}" for server, why in self.results.missing.items()),
+            *(f"NOT MEASURED {measure}: {why}" for measure, why in self.results.failed.items()),
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """Every round's figure, so that another statistic can be made of them."""
@@ -65,6 +68,7 @@ class Report:
                 name: [asdict(each) for each in samples] for name, samples in self.results.samples.items()
             },
             "missing": self.results.missing,
+            "failed": self.results.failed,
         }
 
     def _row_json(self, row: Row) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -20,7 +21,7 @@ from loadtest.bench.cores import Core, Cores, choose_cores
 from loadtest.bench.machine import Machine, file_system
 from loadtest.bench.plan import FULL, SMOKE, Connects, rows
 from loadtest.bench.report import BEGIN, END, Report
-from loadtest.bench.rounds import Results, Sample, Spread
+from loadtest.bench.rounds import Results, Sample, Spread, run_rounds
 from loadtest.bench.tester import Storm, run_storm
 from loadtest.bench.usage import Cost, CpuTime, cpu_time, open_sockets, resident_bytes
 from tests.support.fake_gateway import FakeGateway, fake_gateway
@@ -108,6 +109,34 @@ def test_a_missing_peer_is_named_with_its_package_and_its_ratio_is_no_number() -
     assert "SKIPPED mosquitto: mosquitto is not installed: apt-get install mosquitto" in page
     assert f"| {row.what} | skipped | - | ≤ 1.5 | ≤ 1 | skipped |" in page
     assert report(found).to_json()["rows"][0]["figure"] is None
+
+
+def test_a_peer_that_keeps_losing_messages_has_no_figure_and_ends_no_other_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = []
+
+    def exchange(_: object, server: Any, core: object) -> tuple[Cost, float]:
+        tried.append(server.name)
+        if not server.is_gateway:
+            raise OperationError("not everything came through", hint="its log: mosquitto.log")
+        return Cost(us=60, user_share=0.5), 100.0
+
+    class OneArena:
+        cores = SimpleNamespace(tester=None)
+
+        def server(self, name: str, held: int = 0) -> Any:
+            return SimpleNamespace(name=name, is_gateway=name == "gateway")
+
+    monkeypatch.setattr("loadtest.bench.rounds.run_exchange", exchange)
+    (row,) = rows(FULL, [8])
+    found = run_rounds([row], 2, cast(Arena, OneArena()), lambda _: None)
+    assert tried.count("mosquitto") == 3
+    assert [sample.value for sample in found.samples[row.ours.name]] == [60, 60]
+    assert found.figure(row) is None
+    page = Report(machine=MACHINE, command="", rows=[row], results=found).markdown()
+    assert "NOT MEASURED mosquitto: " in page
+    assert "not everything came through (tried 3 times; its log: mosquitto.log)" in page
 
 
 def test_the_page_is_changed_between_its_markers_and_nowhere_else(tmp_path: Path) -> None:
