@@ -275,6 +275,7 @@ class Gateway:
             return None
         # FastAPI is slow to import, and only a gateway that serves operators over HTTP needs it.
         from gateway.api.http import HttpServer, make_app  # noqa: PLC0415
+        from gateway.api.jobs import Jobs  # noqa: PLC0415
         from gateway.api.rest.calling import Context  # noqa: PLC0415
         from gateway.console import make_console_app  # noqa: PLC0415
         from gateway.console.sign_in import load_key  # noqa: PLC0415
@@ -283,8 +284,18 @@ class Gateway:
         sources = Sources(
             edge=edge, admission=edge.admission, registry=core.registry, router=router, sinks=self._sinks
         )
+        jobs = Jobs(
+            core.operations,
+            settings.jobs_directory,
+            extended_ids=settings.provisioning.extended_device_ids,
+            clock=self._clock,
+        )
         context = Context(
-            operations=core.operations, tokens=core.tokens, id_scope=settings.id_scope, clock=self._clock
+            operations=core.operations,
+            tokens=core.tokens,
+            jobs=jobs,
+            id_scope=settings.id_scope,
+            clock=self._clock,
         )
         console = make_console_app(
             context, load_key(settings.console_key_file), secure_cookies=settings.http.tls
@@ -295,6 +306,7 @@ class Gateway:
             make_app(context, Metrics(sources).render, console),
             certificate_file=settings.http.certificate_file or settings.devices.certificate_file,
             key_file=settings.http.key_file or settings.devices.key_file,
+            jobs=jobs,
         )
 
     def _make_edge(self, core: Core, router: TelemetryRouter) -> Edge:

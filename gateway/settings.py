@@ -412,6 +412,11 @@ class Settings(_Section):
         return self.state_dir / "gateway.lock"
 
     @property
+    def jobs_directory(self) -> Path:
+        """Files of the jobs that are started over HTTP; emptied at each start."""
+        return self.state_dir / "jobs"
+
+    @property
     def console_key_file(self) -> Path:
         """What the web console signs its cookies with; made when it is not there."""
         return self.state_dir / "console.key"

@@ -16,6 +16,7 @@ from fastapi import FastAPI, Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from gateway.api.jobs import Jobs
 from gateway.api.rest import make_rest_app
 from gateway.api.rest.calling import Context
 from gateway.errors import SettingsError, StartError
@@ -55,9 +56,11 @@ class HttpServer:
         *,
         certificate_file: Path,
         key_file: Path,
+        jobs: Jobs | None = None,
     ) -> None:
         self._settings = settings
         self._bind = bind
+        self._jobs = jobs
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -100,11 +103,12 @@ class HttpServer:
         )
 
     async def stop(self) -> None:
-        """Stop listening; requests that are under way have `shutdown_timeout_s` to end."""
-        if self._serving is None:
-            return
-        self._server.should_exit = True
-        await asyncio.wait([self._serving])
+        """Stop listening; requests that are under way have `shutdown_timeout_s` to end. Jobs are cancelled."""
+        if self._serving is not None:
+            self._server.should_exit = True
+            await asyncio.wait([self._serving])
+        if self._jobs is not None:
+            await self._jobs.stop()
 
 
 class _Protocol(H11Protocol):

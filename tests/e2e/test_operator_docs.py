@@ -34,7 +34,7 @@ def test_the_page_on_enrollment_groups(tmp_path: Path) -> None:
 
 def test_the_page_on_the_api(tmp_path: Path) -> None:
     commands = blocks("api.md")
-    assert set(commands) == {"ask", "verbs", "possession"}
+    assert set(commands) == {"ask", "verbs", "jobs", "possession"}
     with GatewayProcess(tmp_path / "gw") as gateway:
         # The usual port may be taken where tests run; everything else is as a reader types it.
         known = commands["ask"].replace("8443", str(gateway.setup["httpPort"]))
@@ -44,6 +44,10 @@ def test_the_page_on_the_api(tmp_path: Path) -> None:
         assert '"verb":"device.delete"' in printed
         assert '"tags":["hall-3"]' in sh(known + commands["verbs"], tmp_path)
         assert '"verified":true' in sh(known + commands["possession"], tmp_path)
+        printed = sh(known + commands["jobs"], tmp_path)
+        assert '"state":"done"' in printed
+        assert "pump 2" in printed
+        assert "pump-1,Pump 1,,hall-4," in printed
 
 
 def test_the_page_on_operators(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import __version__
 from gateway.api.control import MAX_REQUEST_BYTES
-from gateway.api.rest import devices, events, groups, templates, tokens, unserved, verbs
+from gateway.api.rest import devices, events, groups, jobs, templates, tokens, unserved, verbs
 from gateway.api.rest.calling import Context
 from gateway.api.rest.errors import (
     ERROR_SCHEMA,
@@ -25,8 +25,8 @@ from gateway.errors import GatewayError
 __all__ = ["make_rest_app"]
 
 _ROUTERS: Final = (
-    devices.router, devices.own, templates.router, groups.router, tokens.router, tokens.roles, verbs.router, verbs.audit,
-    events.router, unserved.router,
+    jobs.router, devices.router, devices.own, templates.router, groups.router, tokens.router, tokens.roles,
+    verbs.router, verbs.audit, events.router, unserved.router,
 )  # fmt: skip
 _ERROR: Final[dict[int | str, dict[str, Any]]] = {
     "default": {"description": "An error.", "content": {"application/json": {"schema": ERROR_SCHEMA}}}
@@ -67,7 +67,9 @@ class _Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = _BoundedBody(receive)
+        is_upload = scope["path"].endswith(jobs.UPLOAD_PATH)
+        most = jobs.MAX_UPLOAD_BYTES if is_upload else MAX_REQUEST_BYTES
+        body = _BoundedBody(receive, most)
         answered = False
 
         async def answer(message: Message) -> None:
@@ -78,7 +80,7 @@ class _Guard:
 
         fault: Exception | None = None
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > MAX_REQUEST_BYTES:
+        if not declared.isdigit() or int(declared) > most:
             body.is_too_large = True
         else:
             try:
@@ -87,7 +89,7 @@ class _Guard:
                 fault = error
         if body.is_too_large:
             status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            said = f"a request has at most {MAX_REQUEST_BYTES} bytes"
+            said = f"a request has at most {most} bytes"
             await answer_error(status, "PayloadTooLarge", said)(scope, receive, send)
         elif fault is not None:
             response = on_fault(Request(scope), fault)
@@ -96,15 +98,16 @@ class _Guard:
 
 
 class _BoundedBody:
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
         self._receive = receive
+        self._most = most
         self._read = 0
         self.is_too_large = False
 
     async def receive(self) -> Message:
         message = await self._receive()
         self._read += len(message.get("body", b""))
-        if self._read > MAX_REQUEST_BYTES:
+        if self._read > self._most:
             self.is_too_large = True
             return {"type": "http.disconnect"}
         return message

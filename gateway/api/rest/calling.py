@@ -9,6 +9,7 @@ from fastapi import Depends, Header, Query, Request
 from fastapi.security import APIKeyHeader
 
 from gateway.api.control import REQUEST_TIMEOUT_S, Dispatcher
+from gateway.api.jobs import Jobs
 from gateway.api.rest.errors import UnauthorizedError
 from gateway.errors import NotFoundError, OperationError, StoreUnavailable
 from gateway.roles import Actor, Role
@@ -26,6 +27,7 @@ class Context:
 
     operations: Dispatcher
     tokens: Tokens
+    jobs: Jobs
     id_scope: str
     clock: Callable[[], float]
 

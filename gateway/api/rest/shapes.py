@@ -14,6 +14,7 @@ __all__ = [
     "CertificateBody",
     "Collection",
     "DeviceBody",
+    "DeviceChangeBody",
     "DevicePatch",
     "GroupBody",
     "GroupPatch",
@@ -152,3 +153,23 @@ class ApiTokenBody(_Body):
     expiry: (
         Annotated[str, Field(max_length=40, description="ISO 8601; a year from now if left out.")] | None
     ) = None
+
+
+class DeviceChangeBody(BaseModel):
+    """The arguments of `device.change`; with `device_ids` those devices, else those that the filter matches."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+    action: Literal["approve", "reject", "block", "unblock", "assign", "delete"]
+    device_ids: (
+        Annotated[list[Annotated[str, Field(min_length=1, max_length=128)]], Field(max_length=10_000)] | None
+    ) = None
+    assign_template: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    dry_run: bool = False
+    status: Literal["waiting", "registered", "provisioned", "blocked"] | None = None
+    template_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    model_id: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    group: Name | None = None
+    unassociated: bool = False
+    id_prefix: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    tag: Annotated[str, Field(min_length=1, max_length=64)] | None = None

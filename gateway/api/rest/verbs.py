@@ -1,7 +1,7 @@
 """`POST /verbs/{verb}`: every verb of the table, with the arguments and the answer that the command line has.
 
 What IoT Central's API has no place for needs no route of its own, and a new verb is served as soon as it is in the table.
-Jobs are not here: they are fed as they go, which is the control socket's way.
+Jobs are not here: they are started under `/deviceJobs`.
 """
 
 from collections.abc import Awaitable, Callable

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from gateway import pki
+from gateway.api.jobs import Jobs
 from gateway.api.rest import make_rest_app
 from gateway.api.rest.calling import Context
 from gateway.operations import VERBS
@@ -56,6 +57,13 @@ ROUTES: dict[tuple[str, str], tuple[Role, Any]] = {
     ("GET", "/roles"): (Role.VIEWER, None),
     ("GET", "/roles/{role_id}"): (Role.VIEWER, None),
     ("GET", "/audit"): (Role.ADMINISTRATOR, None),
+    ("POST", "/deviceJobs/import"): (Role.OPERATOR, None),
+    ("POST", "/deviceJobs/change"): (Role.OPERATOR, {"action": "block", "id_prefix": "nobody"}),
+    ("GET", "/deviceJobs"): (Role.VIEWER, None),
+    ("GET", "/deviceJobs/export"): (Role.VIEWER, None),
+    ("GET", "/deviceJobs/{job_id}"): (Role.VIEWER, None),
+    ("GET", "/deviceJobs/{job_id}/problems"): (Role.VIEWER, None),
+    ("POST", "/deviceJobs/{job_id}/cancel"): (Role.OPERATOR, None),
 }
 """In an order in which each finds what it is about."""
 NAMES = {
@@ -79,10 +87,20 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 
 @pytest.fixture
-def app(bench: Bench) -> FastAPI:
-    return make_rest_app(
-        Context(operations=bench.operations, tokens=bench.tokens, id_scope="0ne00TEST", clock=lambda: NOW)
+async def app(bench: Bench, tmp_path: Path) -> AsyncIterator[FastAPI]:
+    jobs = Jobs(bench.operations, tmp_path / "jobs", extended_ids=False, clock=lambda: NOW)
+    started = await jobs.change_devices({"action": "unblock"}, ["d"], by=bench.by)
+    NAMES["job_id"] = started["id"]
+    yield make_rest_app(
+        Context(
+            operations=bench.operations,
+            tokens=bench.tokens,
+            jobs=jobs,
+            id_scope="0ne00TEST",
+            clock=lambda: NOW,
+        )
     )
+    await jobs.stop()
 
 
 async def client_of(app: FastAPI, bench: Bench, role: Role | None) -> httpx.AsyncClient:
@@ -115,7 +133,7 @@ def routes_of(app: FastAPI) -> set[tuple[str, str]]:
     }
 
 
-def test_every_route_is_in_the_table(app: FastAPI) -> None:
+async def test_every_route_is_in_the_table(app: FastAPI) -> None:
     assert routes_of(app) == set(ROUTES)
 
 
@@ -201,8 +219,13 @@ async def test_a_body_that_hides_its_length_is_refused_over_the_limit(app: FastA
 async def test_an_expired_token_is_refused(tmp_path: Path) -> None:
     now = NOW
     async with open_bench(tmp_path, clock=lambda: now) as bench:
+        jobs = Jobs(bench.operations, tmp_path / "jobs", extended_ids=False, clock=lambda: now)
         context = Context(
-            operations=bench.operations, tokens=bench.tokens, id_scope="0ne00TEST", clock=lambda: now
+            operations=bench.operations,
+            tokens=bench.tokens,
+            jobs=jobs,
+            id_scope="0ne00TEST",
+            clock=lambda: now,
         )
         async with await client_of(make_rest_app(context), bench, Role.VIEWER) as client:
             assert (await client.get("/devices")).status_code == 200
