@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench bench-smoke clean
+.PHONY: help test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -27,8 +27,14 @@ setup-sdk: ## Make .venv-sdk with Microsoft's device SDKs, for the end-to-end te
 demo: setup-demo ## Run a gateway and a few simulated devices, and show what happens (Ctrl-C ends it)
 	@$(BIN)/gateway demo
 
-test: lint types setup-sdk ## Everything that has to pass: lint, types, all tests
-	$(PYTEST)
+test: lint types setup-sdk ## Everything that has to pass, but for what has a target of its own: lint, types, tests
+	$(PYTEST) --ignore=tests/console
+
+test-console: setup ## The web console in a real browser (Debian's chromium)
+	$(PYTEST) tests/console
+
+screenshots: setup ## Pictures of the console for the documentation
+	$(BIN)/python -m tests.console.screenshots docs/images
 
 lint: setup ## Check style (ruff) and the Dockerfile (hadolint)
 	$(BIN)/ruff check .
@@ -63,6 +69,9 @@ slow: setup ## Every model of a model repository: GATEWAY_MODEL_REPOSITORY=DIR m
 # ARGUMENTS='--only 1,2 --rounds 3' measures some rows; --update docs/performance.md writes them down.
 bench: setup ## Server CPU time of a connect, beside Mosquitto's and amqtt's (docs/performance.md)
 	$(BIN)/python -m loadtest.bench $(ARGUMENTS)
+
+storm: setup ## Twice what the gateway can carry, for a minute: does storm control hold? (docs/storms.md; four minutes)
+	$(BIN)/python -m loadtest.overload $(ARGUMENTS)
 
 bench-smoke: setup ## Every scenario of the bench with a few devices: does it work? Measures nothing
 	$(BIN)/python -m loadtest.bench --smoke $(ARGUMENTS)

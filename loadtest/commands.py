@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, OperationError
 from loadtest.certificates import make_certificates
 from loadtest.devices import Certificates, Population
 from loadtest.options import ApplicationOptions, DeviceOptions, MessageOptions, RunOptions, takes
@@ -43,6 +43,9 @@ def storm(
     how: RunOptions,
     what: MessageOptions,
     hold: Annotated[float, typer.Option(min=0, help="Seconds that all stay connected at the end.")] = 0.0,
+    leave: Annotated[
+        bool, typer.Option("--leave", help="Who is in leaves at once: more devices than may be open files.")
+    ] = False,
     retry: Annotated[
         bool,
         typer.Option("--retry", help="Who does not come in, or is lost, tries again, with growing pauses."),
@@ -53,8 +56,13 @@ def storm(
     ] = Retry().give_up_s,
 ) -> None:
     """Open many devices, and keep them open until all have their outcome."""
+    if leave and (hold or what.message_rate is not None):
+        raise OperationError(
+            "--leave: who leaves at once can't be held, and sends nothing", hint="leave out one of them"
+        )
     plan = replace(
         how.plan(fleet),
+        stay=not leave,
         messages=what.messages(hold),
         retry=replace(_retry(longest_pause), give_up_s=give_up) if retry else None,
     )

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from gateway.api.rest.calling import Context
-from gateway.console import live, overview, sign_in
+from gateway.console import audit, device, devices, groups, jobs, live, overview, sign_in, templates, tokens
 from gateway.console.sign_in import Key, NotSignedInError
 from gateway.console.visit import answer_error
 from gateway.errors import ForbiddenError, GatewayError, NotFoundError, StoreError
@@ -22,7 +22,10 @@ __all__ = ["make_console_app"]
 
 log = get_logger()
 
-_ROUTERS: Final = (sign_in.router, overview.router, live.router)
+_ROUTERS: Final = (
+    sign_in.router, overview.router, live.router, devices.router, device.router, jobs.router, groups.router,
+    templates.router, audit.router, tokens.router,
+)  # fmt: skip
 _STATIC: Final = Path(__file__).parent / "static"
 _HEADERS: Final = {
     # No script and no style in a page, nothing from elsewhere, no page of ours in another's frame.

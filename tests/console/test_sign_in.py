@@ -45,7 +45,7 @@ async def test_a_device_that_connects_is_counted_while_one_looks(console: Consol
 
 
 async def test_connects_and_refusals_appear_live_with_their_reason(console: Console, fleet: Fleet) -> None:
-    await console.page.get_by_role("link", name="Live").click()
+    await console.page.get_by_role("link", name="Live", exact=True).click()
     with fleet.hub("console-live"):
         opened = console.page.get_by_role("row", name="session.opened console-live")
         await expect(opened).to_be_visible()

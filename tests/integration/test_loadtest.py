@@ -147,3 +147,29 @@ def test_devices_that_churn_and_renew_their_tokens_are_all_in_at_the_end(gateway
     assert told["sessionsAtEnd"] == 6
     assert told["offered"] == told["admitted"] > 12
     assert told["messages"]["published"] == told["messages"]["acknowledged"] == 60
+
+
+def test_twice_the_capacity_is_offered_and_everybody_comes_in(tmp_path: Path) -> None:
+    """A second of it, for what it does; how much of the capacity is admitted says nothing on a machine that tests."""
+    report = tmp_path / "storm.html"
+    command = [sys.executable, "-m", "loadtest.overload", "--seconds", "1", "--neighbours", "1"]
+    done = subprocess.run(
+        [*command, "--directory", tmp_path, "--html", report],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode in {0, 1}, done.stderr
+    said = {line[:24].strip(): line[24:].strip() for line in done.stdout.splitlines()}
+    assert said["registry"] == "holds each device once"
+    assert "new devices at" in said["offered"]
+    assert report.read_text().startswith("<!doctype html>")
+    assert not list(tmp_path.glob(".bench-*")), "what it made is removed"
+
+
+def test_who_leaves_at_once_can_not_be_held(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "loadtest", "storm", "-n", "1", "--leave", "--hold", "1", "--plain"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--leave" in done.stderr

@@ -35,7 +35,7 @@ function follow(table) {
     const device = cell(row, "", "device");
     if (event.device_id) {
       const link = document.createElement("a");
-      link.href = `/devices/${encodeURIComponent(event.device_id)}`;
+      link.href = `/device/${encodeURIComponent(event.device_id)}`;
       link.textContent = event.device_id;
       device.append(link);
     }
