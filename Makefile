@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
+.PHONY: help test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -28,7 +28,10 @@ demo: setup-demo ## Run a gateway and a few simulated devices, and show what hap
 	@$(BIN)/gateway demo
 
 test: lint types setup-sdk ## Everything that has to pass, but for what has a target of its own: lint, types, tests
-	$(PYTEST) --ignore=tests/console
+	$(PYTEST) --ignore=tests/console -m 'not load'
+
+test-load: setup ## The bench and the storm in small: does every scenario work?
+	$(PYTEST) -m load tests
 
 test-console: setup ## The web console in a real browser (Debian's chromium)
 	$(PYTEST) tests/console

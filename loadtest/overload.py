@@ -35,6 +35,8 @@ _TIMES: Final = 2
 _LEAST_SHARE: Final = 0.8
 """Of the capacity, that is admitted while twice as many come: the mark."""
 _WARM_UP: Final = 1000
+_SHORT_S: Final = 10
+"""A run shorter than that is a trial of this program, not of the gateway."""
 _CAPACITY_S: Final = 8
 _ADDRESSES: Final = [f"127.0.0.{number}" for number in range(2, 10)]
 _MEMORY_EVERY_S: Final = 0.5
@@ -60,8 +62,9 @@ def overload(
             # Each in a session of its own: Linux shares a core fairly among sessions (autogroups), not processes.
             cores.server.start([sys.executable, "-c", "while True: pass"], start_new_session=True)
         sources = [part for address in _ADDRESSES for part in ("--source", address)]
-        first = _storm(server, arena, _WARM_UP, "first-", *sources)
-        count = max(200, round(first["admittedPerSecond"] * _CAPACITY_S))
+        is_short = seconds < _SHORT_S
+        first = _storm(server, arena, _WARM_UP // 5 if is_short else _WARM_UP, "first-", *sources)
+        count = max(200, round(first["admittedPerSecond"] * (1 if is_short else _CAPACITY_S)))
         capacity = _storm(server, arena, count, "capacity-", *sources)["admittedPerSecond"]
         print(
             f"{'capacity':<24} {capacity:,.0f} first connects a second; {cores}; {neighbours} neighbours",
@@ -71,7 +74,8 @@ def overload(
         memory = _Memory(server.pid)
         rate = _TIMES * capacity
         offered = round(rate * seconds)
-        how = ["--rate", f"{rate:.0f}", "--retry", "--longest-pause", "20", "--watch-after", "15", *sources]
+        how = ["--rate", f"{rate:.0f}", "--retry", "--longest-pause", "20", *sources]
+        how += [] if is_short else ["--watch-after", "15"]
         how += ["--html", str(html)] if html is not None else []
         result = _storm(server, arena, offered, "twice-", *how)
         memory.stop()

@@ -165,7 +165,7 @@ class Jobs:
     async def cancel(self, job_id: str, *, by: Actor) -> dict[str, Any]:
         """End a job after the chunk it is in: what it has changed stays. Raises `NotFoundError`, `ForbiddenError`."""
         job = self._get(job_id)
-        by.require(find_verb(job.verb).role, "to cancel this job")
+        by.require(find_verb(job.verb).role, "cancelling this job")
         if job.task is not None and not job.task.done():
             job.task.cancel()
             await asyncio.wait([job.task])
@@ -173,7 +173,7 @@ class Jobs:
 
     def problems(self, job_id: str, *, by: Actor) -> Path | None:
         """The file (CSV) of the rows or devices that could not be done; None if there are none. Raises `NotFoundError`."""
-        by.require(Role.VIEWER, "to read a job's problems")
+        by.require(Role.VIEWER, "reading a job's problems")
         job = self._get(job_id)
         return job.problems_file if job.problem_count else None
 
@@ -246,7 +246,7 @@ class Jobs:
         return job
 
     def _to_json(self, job: _Job) -> dict[str, Any]:
-        counts = {name: value for name, value in job.progress.items() if isinstance(value, int)}
+        counts = {name: value for name, value in job.progress.items() if type(value) is int}
         done = counts.get("rows", sum(counts.get(name, 0) for name in ("changed", "unchanged", "failed")))
         return {
             "id": job.id,

@@ -43,7 +43,7 @@ def mosquitto_is_here() -> bool:
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.load
 def test_every_scenario_admits_every_device_on_every_server_that_is_here(tmp_path: Path) -> None:
     found = tmp_path / "bench.json"
     done = smoke(tmp_path, "--json", found)

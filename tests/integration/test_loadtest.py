@@ -149,6 +149,7 @@ def test_devices_that_churn_and_renew_their_tokens_are_all_in_at_the_end(gateway
     assert told["messages"]["published"] == told["messages"]["acknowledged"] == 60
 
 
+@pytest.mark.load
 def test_twice_the_capacity_is_offered_and_everybody_comes_in(tmp_path: Path) -> None:
     """A second of it, for what it does; how much of the capacity is admitted says nothing on a machine that tests."""
     report = tmp_path / "storm.html"
