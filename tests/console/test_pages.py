@@ -70,6 +70,29 @@ async def test_a_device_is_registered_found_blocked_and_deleted(console: Console
     await expect(page.get_by_text("Deleted pages-1.")).to_be_visible()
 
 
+async def test_what_can_not_be_saved_is_said_beside_its_field_and_stays_as_it_was_typed(
+    console: Console,
+) -> None:
+    page = console.page
+    with Api(console.gateway) as api:
+        api.ok("PUT", "/devices/pages-edit", json={"displayName": "Old"})
+    await console.goto("/device/pages-edit")
+    await page.get_by_label("Name").fill("New")
+    await page.get_by_label("Tags").fill("no/such/tag ü")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_label("Tags")).to_have_value("no/such/tag ü")
+    await page.get_by_label("Tags").fill("hall-1")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_text("Saved.")).to_be_visible()
+    with Api(console.gateway) as api:
+        api.ok("PATCH", "/devices/pages-edit", json={"displayName": "By somebody else"})
+    await page.get_by_label("Name").fill("Mine")
+    await page.get_by_role("button", name="Save").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_label("Name")).to_have_value("Mine")
+
+
 async def test_keys_are_shown_only_when_they_are_asked_for(console: Console) -> None:
     page = console.page
     with Api(console.gateway) as api:
