@@ -44,9 +44,12 @@ _DPS_KEY_NAMES: Final = frozenset({None, "", "registration"})
 
 
 class ConnectRequest(NamedTuple):
-    """What a CONNECT says about who is there. `password` is a SAS token, or absent with a certificate."""
+    """What a CONNECT says about who is there. `password` is a SAS token, or absent with a certificate.
 
-    client_id: str
+    `client_id` is None if MQTT 5 leaves it to the gateway: then the user name says it alone.
+    """
+
+    client_id: str | None
     username: str | None
     password: bytes | None
     certificate: CertificateEvidence | None
@@ -163,6 +166,39 @@ class Admission:
             return enrolled
         return Admitted(Dialect.HUB, device_id, verified, enrolled, verified.expires_at)
 
+    def renew(
+        self, request: ConnectRequest, *, now: float
+    ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
+        """Decide a new token for a session that is open: as `admit` does, but for a device that must be registered, and
+        without waiting in line. Raises `StoreError`, or the future does."""
+        login = self._login(request)
+        if isinstance(login, Refused):
+            return login
+        token = self._token(request, login)
+        if isinstance(token, Refused):
+            return token
+        entry = self._registry.peek(_claimed_id(login))
+        if entry is None:
+            return run_eagerly(self._renew_unknown(login, token, now=now))
+        return self._renew(login, token, entry, now=now)
+
+    async def _renew_unknown(self, login: Login, token: SasToken | None, *, now: float) -> Admitted | Refused:
+        """Of a device that is no longer in memory."""
+        return self._renew(login, token, await self._registry.fetch(_claimed_id(login)), now=now)
+
+    def _renew(
+        self, login: Login, token: SasToken | None, entry: DeviceEntry, *, now: float
+    ) -> Admitted | Refused:
+        verified = self._verify(login, token, None, entry, now=now)
+        if isinstance(verified, Refused):
+            return verified
+        device = entry.device
+        standing = None if device is None else _standing(device)
+        if standing is not None:
+            return standing
+        dialect = Dialect.DPS if isinstance(login, DpsLogin) else Dialect.HUB
+        return Admitted(dialect, _claimed_id(login), verified, device, verified.expires_at)
+
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
         """Decide a DPS register request (or a poll): the assigned device, or why not. Raises `StoreError`."""
         entry = self._registry.peek(admitted.device_id)
@@ -226,7 +262,7 @@ class Admission:
                 if login.module_id is not None:
                     return Refused(Reason.MODULE_UNSUPPORTED, f"module {login.module_id[:64]!r}")
         device_id = _claimed_id(login)
-        if device_id != request.client_id:
+        if request.client_id is not None and device_id != request.client_id:
             return Refused(
                 Reason.CLIENT_ID_MISMATCH,
                 f"client id {request.client_id[:64]!r}, user name {device_id[:64]!r}",

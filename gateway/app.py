@@ -328,12 +328,11 @@ class Gateway:
                     on_refused=functools.partial(self._registration_refused, connection),
                     clock=self._clock,
                 )
-            will = connect.will
             return HubSession(
                 connection,
                 admitted,
                 subscriptions=remembered,
-                will=(will.topic, will.payload, will.qos) if will is not None else None,
+                will=connect.will,
                 registry=core.registry,
                 twins=core.twins,
                 router=router,

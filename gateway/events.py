@@ -23,6 +23,7 @@ EVENTS: Final[dict[str, str]] = {
     "connection.closed": "a connection ended before a CONNECT was accepted; `reason` says why",
     "connect.refused": "a CONNECT, or a request over HTTPS, was refused; `reason`, `detail`, `hint` say why and what helps",
     "session.opened": "CONNACK 0 was sent",
+    "session.renewed": "MQTT 5: the device gave a new token by AUTH, and its session goes on until `expires_at`",
     "session.closed": "the session's canonical line: why it ended, how long it lasted, what it carried",
     "trace.started": "an operator has a device's packets shown; `for_s` says for how long",
     "device.traced": "a packet from (`in`) or to (`out`) a device that is traced",

@@ -7,6 +7,8 @@ the other: both know these protocols, and `gateway.app` puts them together.
 from enum import StrEnum
 from typing import Protocol
 
+from gateway.mqtt import NO_PROPERTIES, Properties
+
 __all__ = ["CloseReason", "Dialect", "Link", "Session"]
 
 
@@ -21,6 +23,8 @@ class CloseReason(StrEnum):
     """Why a connection ended: first what the peer did, then what the gateway decided."""
 
     DISCONNECTED = "disconnected"
+    DISCONNECTED_WITH_WILL = "disconnected_with_will"
+    """MQTT 5: it left in order, and wants its will to be published."""
     CONNECTION_LOST = "connection_lost"
     PROTOCOL_VIOLATED = "protocol_violated"
     TOPIC_UNKNOWN = "topic_unknown"
@@ -31,6 +35,8 @@ class CloseReason(StrEnum):
     SEND_BUFFER_FULL = "send_buffer_full"
     REFUSED = "refused"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    RENEWAL_REFUSED = "renewal_refused"
+    """MQTT 5: it authenticated again, and was not accepted."""
     TAKEN_OVER = "taken_over"
     DEVICE_BLOCKED = "device_blocked"
     DEVICE_DELETED = "device_deleted"
@@ -58,20 +64,33 @@ class Session(Protocol):
     """What a connection tells the session of its dialect."""
 
     def publish_received(
-        self, topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int | None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        packet_id: int | None,
+        properties: Properties = NO_PROPERTIES,
     ) -> None: ...
 
     def grant(self, topic_filter: str, qos: int) -> int | None:
-        """The granted QoS, or None if the dialect has no such filter (the connection is then closed)."""
+        """The granted QoS, or None if the dialect has no such filter (an MQTT 3.1.1 connection is then closed)."""
         ...
 
-    def unsubscribed(self, topic_filter: str) -> None: ...
+    def unsubscribed(self, topic_filter: str) -> bool:
+        """Whether there was such a subscription."""
+        ...
 
     @property
     def subscriptions(self) -> dict[str, int]:
         """Topic filter → granted QoS: what a persistent session keeps. Empty in a dialect that has none."""
         ...
 
-    def ended(self, reason: CloseReason) -> None:
-        """The connection is gone; nothing can be sent any more."""
+    def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
+        """The connection is gone; nothing can be sent any more. `will_waits`: `publish_will` comes later, or never."""
+        ...
+
+    def publish_will(self) -> None:
+        """Publish the will, if there is one that has not been published."""
         ...

@@ -162,6 +162,8 @@ class DeviceSettings(_Section):
     """A device that lets more than this pile up is disconnected."""
     max_offline_sessions: int = Field(default=50_000, ge=0)
     """Sessions with clean_session=0 whose subscriptions are remembered while the device is away."""
+    max_session_expiry_s: int = Field(default=7 * 86400, ge=0, le=0xFFFF_FFFE)
+    """MQTT 5: an away device's session is kept no longer, whatever Session Expiry Interval it asked for."""
     shutdown_timeout_s: int = Field(default=10, ge=1)
     storm: StormSettings = StormSettings()
 

@@ -14,7 +14,7 @@ import orjson
 from gateway import mqtt
 from gateway.errors import ConflictError, NotFoundError
 from gateway.log import get_logger
-from gateway.mqtt.codec import MQTT_3_1_1, Decoder
+from gateway.mqtt.codec import CODECS, MQTT_3_1_1, Decoder
 from gateway.secrets import REDACTED
 from gateway.settings import TraceSettings
 
@@ -64,8 +64,9 @@ class Trace:
         else:
             self._say_packet("in", event, connection_id)
 
-    def sent(self, data: bytes, connection_id: int) -> None:
-        """What the device is told: whole packets."""
+    def sent(self, data: bytes, connection_id: int, level: int) -> None:
+        """What the device is told: whole packets of the protocol `level`."""
+        self._decoder.decoders = CODECS[level].from_server
         self._decoder.feed(data)
         while (packet := self._decoder.next_packet()) is not None:
             self._say_packet("out", packet, connection_id)
@@ -183,6 +184,17 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _facts(packet: Any) -> dict[str, Any]:
+    """What is worth a look; of MQTT 5 also the reason code and the properties, which keep their secrets to themselves."""
+    facts = _fields(packet)
+    if reason := getattr(packet, "reason", 0):
+        facts["code"] = reason
+    properties = getattr(packet, "properties", mqtt.NO_PROPERTIES)
+    if properties is not mqtt.NO_PROPERTIES:
+        facts["properties"] = repr(properties)[len("Properties(") : -1][: 2 * _MAX_TOPIC]
+    return facts
+
+
+def _fields(packet: Any) -> dict[str, Any]:
     match packet:
         case mqtt.Connect():
             will = {} if packet.will is None else {"will": packet.will.topic[:_MAX_TOPIC]}

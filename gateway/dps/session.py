@@ -15,6 +15,7 @@ from gateway.dps import grammar
 from gateway.eager import run_eagerly
 from gateway.errors import GatewayError
 from gateway.log import get_logger
+from gateway.mqtt import NO_PROPERTIES, Properties
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.registry.device import Device
 from gateway.session import CloseReason, Link
@@ -63,9 +64,11 @@ class DpsSession:
         self._granted_qos = min(qos, 1)
         return self._granted_qos
 
-    def unsubscribed(self, topic_filter: str) -> None:
-        if topic_filter == grammar.RESPONSE_FILTER:
+    def unsubscribed(self, topic_filter: str) -> bool:
+        was_subscribed = topic_filter == grammar.RESPONSE_FILTER and self._granted_qos is not None
+        if was_subscribed:
             self._granted_qos = None
+        return was_subscribed
 
     @property
     def subscriptions(self) -> dict[str, int]:
@@ -79,6 +82,7 @@ class DpsSession:
         qos: int,
         retain: bool,
         packet_id: int | None,
+        properties: Properties = NO_PROPERTIES,
     ) -> None:
         request = grammar.parse_request(topic)
         if request is None:
@@ -97,8 +101,11 @@ class DpsSession:
             return
         self._register(request, grammar.model_id_in(body))
 
-    def ended(self, reason: CloseReason) -> None:
+    def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
         self._granted_qos = None
+
+    def publish_will(self) -> None:
+        """A will has no meaning here."""
 
     def _register(self, request: grammar.Request, model_id: str | None) -> None:
         operation_id = request.operation_id or grammar.new_operation_id()

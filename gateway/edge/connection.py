@@ -5,6 +5,7 @@ registrar, the connection pauses reading and goes on in the future's callback.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import time
@@ -16,8 +17,10 @@ from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
 from gateway.attempts import Attempts, Presented, read_password
 from gateway.counts import EdgeCounts
+from gateway.edge import v5
 from gateway.edge.deadlines import Deadlines
-from gateway.edge.sessions import SessionTable
+from gateway.edge.renewal import Renewal
+from gateway.edge.sessions import SessionTable, WaitingWill
 from gateway.edge.storm import StormControl
 from gateway.edge.tls import Channel
 from gateway.errors import GatewayError
@@ -40,14 +43,24 @@ next_connection_id: Final = _connection_ids.__next__
 _ORDINARY: Final = frozenset(
     {
         CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.KEEP_ALIVE_EXPIRED, CloseReason.TOKEN_EXPIRED,
-        CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
+        CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN, CloseReason.DISCONNECTED_WITH_WILL,
     }
 )  # fmt: skip
 """Ends that a healthy fleet sees every day."""
 _FOR_WHY: Final = frozenset(CloseReason) - {
     CloseReason.DISCONNECTED, CloseReason.CONNECTION_LOST, CloseReason.TAKEN_OVER, CloseReason.SHUTTING_DOWN,
+    CloseReason.DISCONNECTED_WITH_WILL,
 }  # fmt: skip
 """Ends that an operator wants to know of who asks why a device is not connected."""
+_ENDS_THE_SESSION: Final = frozenset(
+    {
+        CloseReason.DEVICE_BLOCKED,
+        CloseReason.DEVICE_DELETED,
+        CloseReason.ENROLLMENT_CHANGED,
+        CloseReason.SHUTTING_DOWN,
+    }
+)
+"""Ends after which nothing of an MQTT 5 session is kept."""
 FAULTS_OF_THE_PEER: Final = frozenset(
     {CloseReason.TLS_FAILED, CloseReason.PROTOCOL_VIOLATED, CloseReason.CONNECT_TIMED_OUT}
 )
@@ -106,7 +119,8 @@ class Connection:
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
         "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
-        "_messages_out", "_mqtt", "_opened_at", "_session", "_tls", "_trace", "bucket", "connection_id", "device_id",
+        "_messages_out", "_mqtt", "_opened_at", "_renewal", "_session", "_tls", "_trace", "_will_delay_s", "bucket",
+        "connection_id", "device_id",
         "dialect", "enrollment_group", "key_slot", "peer",
     )  # fmt: skip
 
@@ -130,7 +144,10 @@ class Connection:
         self._clean_session = True
         self._close_reason: CloseReason | None = None
         self._handshake: str | None = None
-        self._held_answer: int | None = None
+        self._held_answer: bytes | None = None
+        # Of MQTT 5 only
+        self._renewal: Renewal | None = None
+        self._will_delay_s = 0
         self._keep_alive_s = 0.0
         self._expires_at: float | None = None
         self._last_heard = 0.0
@@ -214,7 +231,7 @@ class Connection:
         if self._close_reason is not None:
             self._channel.abort()  # it was closed politely, and the peer does not read
         elif self._held_answer is not None:
-            self._write(self._mqtt.refuse(self._held_answer))
+            self._write(self._held_answer)
             self._end(CloseReason.REFUSED)
         elif self._session is None:
             self._end(CloseReason.CONNECT_TIMED_OUT)
@@ -240,7 +257,7 @@ class Connection:
             return False
         try:
             packet = self._mqtt.publish(topic, payload, qos)
-        except mqtt.InflightFull:
+        except (mqtt.InflightFull, mqtt.TooLargeForClient):
             return False
         self._messages_out += 1
         self._write(packet)
@@ -269,8 +286,9 @@ class Connection:
                     self._end(CloseReason.QOS_UNSUPPORTED, event.topic[:80])
                     return
                 self._opened_session.publish_received(
-                    event.topic, event.payload, qos=event.qos, retain=event.retain, packet_id=event.packet_id
-                )
+                    event.topic, event.payload, qos=event.qos, retain=event.retain, packet_id=event.packet_id,
+                    properties=event.properties,
+                )  # fmt: skip
             case mqtt.Pingreq():
                 self._write(self._mqtt.pingresp())
             case mqtt.Puback():
@@ -280,14 +298,16 @@ class Connection:
             case mqtt.Subscribe():
                 self._subscribe_received(event)
             case mqtt.Unsubscribe():
-                for topic_filter in event.filters:
-                    self._opened_session.unsubscribed(topic_filter)
-                self._write(self._mqtt.unsuback(event.packet_id))
+                self._unsubscribe_received(event)
             case mqtt.Disconnect():
-                self._end(CloseReason.DISCONNECTED)
+                self._end(CloseReason.DISCONNECTED_WITH_WILL if event.reason else CloseReason.DISCONNECTED)
+            case mqtt.Auth():
+                self._auth_received(event)
             case mqtt.UnsupportedProtocol():
                 self._refuse(Refused(Reason.PROTOCOL_UNSUPPORTED, f"protocol level {event.level}"))
             case mqtt.Violation():
+                if event.answer:
+                    self._write(event.answer)
                 self._end(CloseReason.PROTOCOL_VIOLATED, event.message)
             case mqtt.Pubrec() | mqtt.Pubrel() | mqtt.Pubcomp():
                 self._end(CloseReason.QOS_UNSUPPORTED, type(event).__name__)
@@ -302,13 +322,74 @@ class Connection:
 
     def _subscribe_received(self, subscribe: mqtt.Subscribe) -> None:
         codes = []
-        for topic_filter, qos in subscribe.filters:
-            granted = self._opened_session.grant(topic_filter, qos)
+        for topic_filter, options in subscribe.filters:
+            granted = self._opened_session.grant(topic_filter, options & mqtt.MAXIMUM_QOS)
             if granted is None:
-                self._end(CloseReason.TOPIC_UNKNOWN, topic_filter[:80])
-                return
+                if self._mqtt.level != mqtt.MQTT_5_LEVEL:
+                    self._end(CloseReason.TOPIC_UNKNOWN, topic_filter[:80])
+                    return
+                granted = mqtt.ReasonCode.TOPIC_FILTER_INVALID
             codes.append(granted)
         self._write(self._mqtt.suback(subscribe.packet_id, tuple(codes)))
+
+    def _unsubscribe_received(self, unsubscribe: mqtt.Unsubscribe) -> None:
+        codes = tuple(
+            0 if self._opened_session.unsubscribed(topic_filter) else mqtt.ReasonCode.NO_SUBSCRIPTION_EXISTED
+            for topic_filter in unsubscribe.filters
+        )
+        self._write(self._mqtt.unsuback(unsubscribe.packet_id, codes))
+
+    # AUTH: a new token before the old one ends
+
+    def _auth_received(self, auth: mqtt.Auth) -> None:
+        if self._renewal is None:
+            raise RuntimeError("the state machine lets AUTH through only where CONNECT named a method")
+        request = self._renewal.request(auth)
+        if isinstance(request, Refused):
+            self._renewed(request)
+            return
+        try:
+            outcome = self._edge.admission.renew(request, now=self._edge.clock())
+        except GatewayError as error:
+            self._renewed(Refused(Reason.STORE_UNAVAILABLE, str(error)))
+            return
+        if isinstance(outcome, asyncio.Future):
+            # What the device sends meanwhile is served: it was admitted, and its old token is still good [MQTT5-4.12.1].
+            outcome.add_done_callback(self._renewal_decided)
+        else:
+            self._renewed(outcome)
+
+    def _renewal_decided(self, future: "asyncio.Future[Admitted | Refused]") -> None:
+        if self._close_reason is not None or future.cancelled():
+            return
+        error = future.exception()
+        self._renewed(Refused(Reason.STORE_UNAVAILABLE, str(error)) if error is not None else future.result())
+
+    def _renewed(self, outcome: Admitted | Refused) -> None:
+        """AUTH 0x00 and the new expiry; or the reason why not, and the end of the session [MQTT5-4.12.1-2]."""
+        if isinstance(outcome, Refused):
+            self._last_word(*v5.farewell(outcome))
+            self._end(CloseReason.RENEWAL_REFUSED, outcome.reason)
+            return
+        edge = self._edge
+        self.key_slot, self.enrollment_group = outcome.verified.key_slot, outcome.verified.enrollment_group
+        self._expire_at(outcome.expires_at)
+        self._write(self._mqtt.send(mqtt.Auth(properties=mqtt.Properties(authentication_method=v5.METHOD))))
+        log.info(
+            "session.renewed",
+            device_id=self.device_id,
+            expires_at=outcome.expires_at,
+            connection_id=self.connection_id,
+        )
+        deadline = self._next_deadline()
+        if deadline < self.bucket:
+            edge.deadlines.watch(self, deadline)
+
+    def _expire_at(self, expires_at: float | None) -> None:
+        """`expires_at` is unix seconds; deadlines count on the monotonic clock."""
+        edge = self._edge
+        if expires_at is not None:
+            self._expires_at = edge.monotonic() + max(0.0, expires_at - edge.clock())
 
     # CONNECT
 
@@ -326,6 +407,14 @@ class Connection:
             self._refuse(Refused(Reason.CLIENT_ID_INVALID, "no client id"))  # [MQTT-3.1.3-8]
             return
         request = ConnectRequest(connect.client_id, connect.username, connect.password, self._certificate)
+        if connect.protocol_level == mqtt.MQTT_5_LEVEL:
+            unsupported = v5.unsupported(connect)
+            if unsupported is not None:
+                self._refuse(unsupported)
+                return
+            request = request._replace(
+                client_id=connect.client_id or None, password=v5.credential(connect)
+            )  # [MQTT5-3.1.3-6]
         try:
             outcome = self._edge.admission.admit(request, now=self._edge.clock())
         except GatewayError as error:
@@ -380,14 +469,19 @@ class Connection:
             delay_s = edge.storm.refused(self._handshake, self._claimed_id, refused.reason, now)
             self._handshake = None
             if delay_s:
-                self._held_answer = answer.connack
+                self._held_answer = self._refusal(refused)
                 edge.deadlines.watch(self, now + delay_s)
                 self._remember(refused)
                 return
-        self._write(self._mqtt.refuse(answer.connack))
+        self._write(self._refusal(refused))
         self._end(CloseReason.REFUSED)
         self._remember(refused)
         self._connect = None
+
+    def _refusal(self, refused: Refused) -> bytes:
+        if self._mqtt.level == mqtt.MQTT_5_LEVEL:
+            return self._mqtt.refuse(*v5.explain(refused))
+        return self._mqtt.refuse(answer_for(refused.reason).connack)
 
     def _remember(self, refused: Refused) -> None:
         """For `gateway why`. Overload says nothing of a device, and is refused as cheaply as can be."""
@@ -415,17 +509,22 @@ class Connection:
         replaced = edge.sessions.enter(self)
         if replaced is not None:
             replaced.close(CloseReason.TAKEN_OVER, f"by connection {self.connection_id}")
-        remembered = edge.sessions.take_subscriptions(admitted.device_id) if is_hub else None
-        if self._clean_session:
-            remembered = None
+        remembered = (
+            edge.sessions.resume(admitted.device_id, keeps=not self._clean_session, now=edge.monotonic())
+            if is_hub
+            else None
+        )
         self._session = edge.make_session(self, admitted, connect, remembered)
         edge.counts.accepted[admitted.dialect, admitted.verified.mechanism, self._tls] += 1
-        self._set_deadlines(admitted, connect.keep_alive)
+        keep_alive_s, properties = connect.keep_alive, mqtt.NO_PROPERTIES
+        if connect.protocol_level == mqtt.MQTT_5_LEVEL:
+            keep_alive_s, properties = self._welcome(connect, is_hub=is_hub)
+        self._set_deadlines(admitted, keep_alive_s)
         if self._handshake is not None:
             edge.storm.admitted(self._handshake, self.device_id, self.enrollment_group, self._opened_at)
             self._handshake = None
         # [MQTT-3.2.2-2] session present only with a stored session; DPS must never say so.
-        self._write(self._mqtt.accept(session_present=remembered is not None))
+        self._write(self._mqtt.accept(session_present=remembered is not None, properties=properties))
         log.info(
             "session.opened", device_id=admitted.device_id, dialect=admitted.dialect,
             mechanism=admitted.verified.mechanism, group=admitted.verified.enrollment_group,
@@ -436,6 +535,17 @@ class Connection:
             (admitted.device_id, edge.clock(), self.peer, self._tls, admitted.dialect, admitted.verified)
         )
 
+    def _welcome(self, connect: mqtt.Connect, *, is_hub: bool) -> tuple[int, mqtt.Properties]:
+        """MQTT 5: the keep-alive in force, and what the CONNACK announces."""
+        self._claimed_id = self.device_id
+        welcome = v5.welcome(connect, self.device_id, self._edge.settings, keeps_sessions=is_hub)
+        # The wish at the start and the wish for the end are two in MQTT 5; from here on only the end counts.
+        self._clean_session = not welcome.session_expiry_s
+        self._will_delay_s = v5.will_delay_s(connect)
+        if connect.properties.authentication_method is not None:
+            self._renewal = Renewal(self.device_id, connect.username)
+        return welcome.keep_alive_s, welcome.properties
+
     def _set_deadlines(self, admitted: Admitted, keep_alive: int) -> None:
         edge = self._edge
         now = self._opened_at = edge.monotonic()
@@ -443,8 +553,7 @@ class Connection:
         # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
         longest = float(edge.settings.max_keep_alive_s)
         self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
-        if admitted.expires_at is not None:
-            self._expires_at = now + max(0.0, admitted.expires_at - edge.clock())
+        self._expire_at(admitted.expires_at)
         # The look that the CONNECT's deadline has coming will do, unless the session's own comes sooner.
         deadline = self._next_deadline()
         if deadline < self.bucket:
@@ -458,7 +567,7 @@ class Connection:
 
     def _write(self, data: bytes) -> None:
         if self._trace is not None:
-            self._trace.sent(data, self.connection_id)
+            self._trace.sent(data, self.connection_id, self._mqtt.level)
         self._bytes_out += len(data)
         self._channel.write(data)
         if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:
@@ -487,9 +596,19 @@ class Connection:
         if abort:
             self._channel.abort()
         else:
+            if reason in v5.DISCONNECTS:
+                code, words = v5.DISCONNECTS[reason]
+                self._last_word(code, mqtt.Properties(reason_string=words))
             self._channel.close()
             if self._channel.get_write_buffer_size():
                 self._edge.deadlines.watch(self, self._edge.monotonic() + _LINGER_S)
+
+    def _last_word(self, code: int, properties: mqtt.Properties) -> None:
+        """MQTT 5: DISCONNECT, if the session is open. To an MQTT 3.1.1 device nothing can be said."""
+        if self._mqtt.level != mqtt.MQTT_5_LEVEL or self._mqtt.state is not mqtt.State.OPEN:
+            return
+        with contextlib.suppress(mqtt.TooLargeForClient):
+            self._write(self._mqtt.disconnect(code, properties))
 
     def _log_closed(self, reason: CloseReason, detail: str) -> None:
         log.log(
@@ -501,9 +620,12 @@ class Connection:
     def _end_session(self, reason: CloseReason, detail: str) -> None:
         edge, session = self._edge, self._opened_session
         edge.sessions.leave(self)
-        session.ended(reason)
-        if session.subscriptions and not self._clean_session:
-            edge.sessions.keep_subscriptions(self.device_id, session.subscriptions)
+        if self._mqtt.level == mqtt.MQTT_5_LEVEL:
+            self._end_session_5(session, reason)
+        else:
+            session.ended(reason)
+            if session.subscriptions and not self._clean_session:
+                edge.sessions.keep_subscriptions(self.device_id, session.subscriptions)
         if reason in _FOR_WHY:
             edge.attempts.ended(self.device_id, reason, detail, at=edge.clock(), peer=self.peer)
         log.log(
@@ -513,3 +635,20 @@ class Connection:
             messages_out=self._messages_out, bytes_in=self._bytes_in, bytes_out=self._bytes_out, peer=self.peer,
             connection_id=self.connection_id,
         )  # fmt: skip
+
+    def _end_session_5(self, session: Session, reason: CloseReason) -> None:
+        """What is kept, for how long, and when the will is due (MQTT 5, sections 3.1.2.11.2 and 3.1.3.2.2)."""
+        edge = self._edge
+        is_kept = reason not in _ENDS_THE_SESSION and self.dialect is Dialect.HUB
+        expiry = min(self._mqtt.session_expiry_interval, edge.settings.max_session_expiry_s) if is_kept else 0
+        delay = min(self._will_delay_s, expiry)
+        session.ended(reason, will_waits=bool(delay))
+        now = edge.monotonic()
+        if expiry:
+            edge.sessions.keep_subscriptions(self.device_id, session.subscriptions, until=now + expiry)
+        if delay:
+            will = WaitingWill(session, self.device_id, edge.sessions)
+            if edge.sessions.hold_will(will):
+                edge.deadlines.watch(will, now + delay)
+            else:
+                session.publish_will()

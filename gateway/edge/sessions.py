@@ -3,6 +3,9 @@
 A session is keyed by dialect and device id: one device uses the same client id for DPS and for the hub, and
 the Python SDK asks both for a persistent session. One device has one hub session; a newer connection of
 the same, *proven* identity takes it over. (MQTT 3.1.1 section 3.1.4: [MQTT-3.1.4-2].)
+
+Of a session that is away its subscriptions are remembered, in MQTT 5 for as long as its Session Expiry Interval says; and
+its will, if that is to wait.
 """
 
 from collections import Counter, OrderedDict
@@ -10,10 +13,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.identity.sas import KeySlot
-from gateway.session import CloseReason, Dialect
+from gateway.session import CloseReason, Dialect, Session
 from gateway.trace import Trace
 
-__all__ = ["LiveSession", "SessionTable"]
+__all__ = ["LiveSession", "SessionTable", "WaitingWill"]
 
 
 class LiveSession(Protocol):
@@ -31,12 +34,33 @@ class LiveSession(Protocol):
     def trace(self, trace: Trace | None) -> None: ...
 
 
+class WaitingWill:
+    """MQTT 5: the will of a session whose device may still come back. `gateway.edge.deadlines` says when it is due."""
+
+    __slots__ = ("_session", "_table", "bucket", "device_id")
+
+    def __init__(self, session: Session, device_id: str, table: "SessionTable") -> None:
+        self.bucket = 0
+        self.device_id = device_id
+        self._session = session
+        self._table = table
+
+    def deadline_reached(self, now: float) -> None:
+        """Due, unless the device came back in time: then nobody knows this will any more."""
+        if self._table.release_will(self):
+            self._session.publish_will()
+
+    def publish(self) -> None:
+        self._session.publish_will()
+
+
 class SessionTable:
     """Every live session, and the subscriptions of persistent ones that are away (bounded, oldest forgotten)."""
 
     def __init__(self, *, max_offline: int) -> None:
         self._live: dict[tuple[Dialect, str], LiveSession] = {}
-        self._offline: OrderedDict[str, dict[str, int]] = OrderedDict()
+        self._offline: OrderedDict[str, tuple[dict[str, int], float | None]] = OrderedDict()
+        self._wills: dict[str, WaitingWill] = {}
         self._max_offline = max_offline
         self.entered = 0
         """Sessions that ever entered."""
@@ -64,18 +88,49 @@ class SessionTable:
         if self._live.get(key) is session:
             del self._live[key]
 
-    def keep_subscriptions(self, device_id: str, subscriptions: dict[str, int]) -> None:
-        """Remember a persistent session's topic filters while its device is away."""
+    def keep_subscriptions(
+        self, device_id: str, subscriptions: dict[str, int], *, until: float | None = None
+    ) -> None:
+        """Remember a persistent session's topic filters while its device is away. `until`: monotonic seconds."""
         if self._max_offline == 0:
             return
-        self._offline[device_id] = subscriptions
+        self._offline[device_id] = subscriptions, until
         self._offline.move_to_end(device_id)
         while len(self._offline) > self._max_offline:
             self._offline.popitem(last=False)
 
-    def take_subscriptions(self, device_id: str) -> dict[str, int] | None:
-        """What was remembered, once; None if there is nothing, so "session present" is only said when true."""
-        return self._offline.pop(device_id, None)
+    def resume(self, device_id: str, *, keeps: bool, now: float) -> dict[str, int] | None:
+        """What was remembered, once; None if there is nothing, so "session present" is only said when true.
+
+        Without `keeps` a new session begins, and the old one is over.
+        """
+        subscriptions, until = self._offline.pop(device_id, (None, None))
+        will = self._wills.pop(device_id, None) if self._wills else None
+        if not keeps or (until is not None and now >= until):
+            subscriptions = None
+            if will is not None:
+                will.publish()  # its session has ended
+        return subscriptions
+
+    def hold_will(self, will: WaitingWill) -> bool:
+        """Let the will of an away device wait. False if there is no room."""
+        if len(self._wills) >= self._max_offline:
+            return False
+        self._wills[will.device_id] = will
+        return True
+
+    def release_will(self, will: WaitingWill) -> bool:
+        """Whether `will` was still waiting."""
+        if self._wills.get(will.device_id) is not will:
+            return False
+        del self._wills[will.device_id]
+        return True
+
+    def _publish_will(self, device_id: str) -> None:
+        """The session is over: its will does not wait any longer."""
+        will = self._wills.pop(device_id, None)
+        if will is not None:
+            will.publish()
 
     def is_connected(self, device_id: str) -> bool:
         return (Dialect.HUB, device_id) in self._live
@@ -90,6 +145,7 @@ class SessionTable:
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         """Close a device's sessions of both dialects. Returns how many there were."""
         self._offline.pop(device_id, None)
+        self._publish_will(device_id)
         found = [
             self._live[key]
             for key in ((Dialect.HUB, device_id), (Dialect.DPS, device_id))
@@ -107,4 +163,7 @@ class SessionTable:
         return len(found)
 
     def close_all(self, reason: CloseReason) -> int:
+        """The gateway ends, and no session outlives it."""
+        for device_id in list(self._wills):
+            self._publish_will(device_id)
         return self.close_where(lambda _: True, reason)

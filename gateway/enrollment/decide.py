@@ -155,13 +155,14 @@ def _group_by_token(
 def _individual_by_certificate(
     registration_id: str, evidence: CertificateEvidence, individual: IndividualEnrollment, *, now: float
 ) -> Verified | Refused:
+    # What is wrong with the certificate itself comes first: the answer is then the same with and without an enrollment.
+    unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
+    if unfit is not None:
+        return unfit
     if not isinstance(individual.attestation, ThumbprintPair):
         return Refused(
             Reason.ATTESTATION_MISMATCH, "the individual enrollment wants a token, a certificate came"
         )
-    unfit = x509.check_leaf(evidence.leaf, registration_id, now=now)
-    if unfit is not None:
-        return unfit
     slot = x509.match_thumbprint(
         evidence.leaf, individual.attestation.primary, individual.attestation.secondary
     )

@@ -11,11 +11,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import orjson
 
+from gateway import mqtt
 from gateway.admission import Admitted
 from gateway.eager import run_eagerly
 from gateway.errors import StoreError
 from gateway.hub import grammar
+from gateway.hub.properties import telemetry_properties
 from gateway.log import get_logger
+from gateway.mqtt import NO_PROPERTIES, Properties
 from gateway.registry.device import Device
 from gateway.registry.registry import Registry
 from gateway.registry.twins import PatchRefused, Twin, Twins
@@ -38,6 +41,7 @@ class Will(NamedTuple):
     bag: str
     payload: bytes
     qos: int
+    properties: Properties
 
 
 class HubSession:
@@ -52,7 +56,7 @@ class HubSession:
         admitted: Admitted,
         *,
         subscriptions: dict[str, int] | None,
-        will: tuple[str, bytes, int] | None,
+        will: mqtt.Will | None,
         registry: Registry,
         twins: Twins,
         router: TelemetryRouter,
@@ -69,9 +73,9 @@ class HubSession:
         self._pending = 0
         self._will: Will | None = None
         if will is not None:
-            topic, payload, qos = will
-            if topic.startswith(self._telemetry_prefix):
-                self._will = Will(topic[len(self._telemetry_prefix) :], payload, qos)
+            if will.topic.startswith(self._telemetry_prefix):
+                bag = will.topic[len(self._telemetry_prefix) :]
+                self._will = Will(bag, will.payload, will.qos, will.properties)
             else:
                 log.warning(
                     "telemetry.dropped", device_id=admitted.device_id, cause="will_topic_unknown", count=1
@@ -87,15 +91,25 @@ class HubSession:
         granted = self._subscriptions[topic_filter] = min(qos, 1)
         return granted
 
-    def unsubscribed(self, topic_filter: str) -> None:
-        self._subscriptions.pop(topic_filter, None)
+    def unsubscribed(self, topic_filter: str) -> bool:
+        return self._subscriptions.pop(topic_filter, None) is not None
 
     def publish_received(
-        self, topic: str, payload: bytes, *, qos: int, retain: bool, packet_id: int | None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        qos: int,
+        retain: bool,
+        packet_id: int | None,
+        properties: Properties = NO_PROPERTIES,
     ) -> None:
         if topic.startswith(self._telemetry_prefix):
             bag = topic[len(self._telemetry_prefix) :]
-            self._router.route(self._device(), bag, payload, qos=qos, now=self._clock(), retain=retain)
+            beside = None if properties is NO_PROPERTIES else telemetry_properties(properties)
+            self._router.route(
+                self._device(), bag, payload, qos=qos, now=self._clock(), retain=retain, beside=beside
+            )
             if packet_id is not None:
                 self._link.puback(packet_id)  # after the hand-over: that is what PUBACK promises
             return
@@ -113,13 +127,19 @@ class HubSession:
             case grammar.Operation.METHOD_RESPONSE:
                 pass  # nobody can have asked: direct methods are not sent yet
 
-    def ended(self, reason: CloseReason) -> None:
-        if self._will is not None and reason is not CloseReason.DISCONNECTED:
+    def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
+        if reason is CloseReason.DISCONNECTED:
+            self._will = None
+        elif not will_waits:
+            self.publish_will()
+
+    def publish_will(self) -> None:
+        if self._will is not None:
             will, self._will = self._will, None
+            beside = {**telemetry_properties(will.properties), "iothub-MessageType": "Will"}
             self._router.route(
-                self._device(), will.bag, will.payload, qos=will.qos, now=self._clock(),
-                extra={"iothub-MessageType": "Will"},
-            )  # fmt: skip
+                self._device(), will.bag, will.payload, qos=will.qos, now=self._clock(), beside=beside
+            )
 
     def _device(self) -> Device:
         """The device as it is now: an operator may have given it another template since it connected."""

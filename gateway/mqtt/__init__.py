@@ -1,10 +1,11 @@
-"""MQTT 3.1.1 without I/O: packets, the codec, the server's state machine, topics.
+"""MQTT 3.1.1 and 5 without I/O: packets, the codec, the server's state machine, topics.
 
 Pure, and knows nothing of the project. Where a line exists because the specification says so, the statement's
-number stands beside it: `[MQTT-3.1.0-2]` is of "MQTT Version 3.1.1", OASIS Standard, 29 October 2014.
+number stands beside it: `[MQTT-3.1.0-2]` is of "MQTT Version 3.1.1", OASIS Standard, 29 October 2014, and
+`[MQTT5-3.1.0-2]` of "MQTT Version 5.0", OASIS Standard, 7 March 2019, whose own numbers begin with "MQTT-" too.
 """
 
-from gateway.mqtt.codec import CODECS, MQTT_3_1_1, Codec, Decoder, encode
+from gateway.mqtt.codec import CODECS, MQTT_3_1_1, MQTT_5, Codec, Decoder, encode
 from gateway.mqtt.connection import Event, ServerConnection, State, Violation
 from gateway.mqtt.errors import (
     InflightFull,
@@ -13,9 +14,16 @@ from gateway.mqtt.errors import (
     MalformedPacket,
     MqttError,
     PacketTooLarge,
+    TooLargeForClient,
     WrongState,
 )
 from gateway.mqtt.packets import (
+    MAXIMUM_QOS,
+    MQTT_5_LEVEL,
+    NO_LOCAL,
+    RETAIN_AS_PUBLISHED,
+    RETAIN_HANDLING,
+    Auth,
     ClientPacket,
     Connack,
     ConnackCode,
@@ -37,11 +45,28 @@ from gateway.mqtt.packets import (
     UnsupportedProtocol,
     Will,
 )
-from gateway.mqtt.topics import filter_covers, matches, validate_topic_filter, validate_topic_name
+from gateway.mqtt.properties import NO_PROPERTIES, Properties
+from gateway.mqtt.reasons import ReasonCode
+from gateway.mqtt.topics import (
+    SHARED_PREFIX,
+    filter_covers,
+    matches,
+    validate_topic_filter,
+    validate_topic_name,
+)
 
 __all__ = [
     "CODECS",
+    "MAXIMUM_QOS",
     "MQTT_3_1_1",
+    "MQTT_5",
+    "MQTT_5_LEVEL",
+    "NO_LOCAL",
+    "NO_PROPERTIES",
+    "RETAIN_AS_PUBLISHED",
+    "RETAIN_HANDLING",
+    "SHARED_PREFIX",
+    "Auth",
     "ClientPacket",
     "Codec",
     "Connack",
@@ -59,16 +84,19 @@ __all__ = [
     "PacketTooLarge",
     "Pingreq",
     "Pingresp",
+    "Properties",
     "Puback",
     "Pubcomp",
     "Publish",
     "Pubrec",
     "Pubrel",
+    "ReasonCode",
     "ServerConnection",
     "ServerPacket",
     "State",
     "Suback",
     "Subscribe",
+    "TooLargeForClient",
     "Unsuback",
     "Unsubscribe",
     "UnsupportedProtocol",

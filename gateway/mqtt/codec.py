@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from gateway.mqtt import v311
+from gateway.mqtt import v5, v311
 from gateway.mqtt.errors import InvalidPacket, MalformedPacket, PacketTooLarge
 from gateway.mqtt.packets import ClientPacket, Connect, Packet, ServerPacket, UnsupportedProtocol
 from gateway.mqtt.wire import read_string
 
-__all__ = ["CODECS", "MQTT_3_1_1", "Codec", "Decoder", "encode"]
+__all__ = ["CODECS", "MQTT_3_1_1", "MQTT_5", "Codec", "Decoder", "encode"]
 
 P = TypeVar("P")
 
@@ -28,9 +28,13 @@ _MAX_HEADER: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Codec:
-    """One protocol level. The decoders are keyed by a packet's first byte, the encoders by its class."""
+    """One protocol level. The decoders are keyed by a packet's first byte, the encoders by its class.
+
+    `tag` gives a statement the number that it has in this version.
+    """
 
     level: int
+    tag: Callable[[str], str]
     from_client: Mapping[int, Callable[[int, bytes], ClientPacket]]
     from_server: Mapping[int, Callable[[int, bytes], ServerPacket]]
     encoders: Mapping[type[Packet], Callable[[Any], bytes]]
@@ -147,17 +151,35 @@ def _decode_connect(_: int, body: bytes) -> Connect | UnsupportedProtocol:
         raise MalformedPacket("CONNECT ends before its protocol level", "MQTT-3.1.2")
     level = body[pos]
     decode = _CONNECT_DECODERS.get(level) if pos == len(_PROTOCOL_NAME) else None
-    return UnsupportedProtocol(level=level) if decode is None else decode(body)
+    if decode is None:
+        return UnsupportedProtocol(level=level)
+    try:
+        return decode(body)
+    except MalformedPacket as error:
+        error.connect_level = level
+        raise
 
 
-_CONNECT_DECODERS: Final[Mapping[int, Callable[[bytes], Connect]]] = {v311.LEVEL: v311.decode_connect}
+_CONNECT_DECODERS: Final[Mapping[int, Callable[[bytes], Connect]]] = {
+    v311.LEVEL: v311.decode_connect,
+    v5.LEVEL: v5.decode_connect,
+}
 
 MQTT_3_1_1: Final = Codec(
     level=v311.LEVEL,
+    tag=str,
     from_client={_CONNECT: _decode_connect, **v311.FROM_CLIENT},
     from_server=v311.FROM_SERVER,
     encoders=v311.ENCODERS,
 )
 
-CODECS: Final[Mapping[int, Codec]] = {codec.level: codec for codec in (MQTT_3_1_1,)}
+MQTT_5: Final = Codec(
+    level=v5.LEVEL,
+    tag=v5.tag,
+    from_client={_CONNECT: _decode_connect, **v5.FROM_CLIENT},
+    from_server=v5.FROM_SERVER,
+    encoders=v5.ENCODERS,
+)
+
+CODECS: Final[Mapping[int, Codec]] = {codec.level: codec for codec in (MQTT_3_1_1, MQTT_5)}
 """By protocol level."""

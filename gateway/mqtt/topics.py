@@ -1,4 +1,4 @@
-"""Topic names and topic filters (MQTT 3.1.1, section 4.7).
+"""Topic names and topic filters (MQTT 3.1.1 and MQTT 5, section 4.7).
 
 A name says where one message goes; a filter says which names a subscription wants. `matches` and
 `filter_covers` expect valid arguments: check what comes from outside with `validate_topic_name` or
@@ -9,7 +9,10 @@ from typing import Final
 
 from gateway.mqtt.errors import InvalidTopic
 
-__all__ = ["filter_covers", "matches", "validate_topic_filter", "validate_topic_name"]
+__all__ = ["SHARED_PREFIX", "filter_covers", "matches", "validate_topic_filter", "validate_topic_name"]
+
+SHARED_PREFIX: Final = "$share/"
+"""What the topic filter of a shared subscription begins with (MQTT 5, section 4.8.2)."""
 
 _MAX_BYTES: Final = 65535
 

@@ -41,7 +41,15 @@ from gateway.mqtt.wire import (
     write_string,
 )
 
-__all__ = ["ENCODERS", "FROM_CLIENT", "FROM_SERVER", "LEVEL", "decode_connect", "header_fault"]
+__all__ = [
+    "ENCODERS",
+    "FROM_CLIENT",
+    "FROM_SERVER",
+    "LEVEL",
+    "PUBACK_HEADER",
+    "decode_connect",
+    "header_fault",
+]
 
 LEVEL: Final = 4
 
@@ -60,6 +68,7 @@ _UNSUBACK: Final = 0xB0
 _PINGREQ: Final = 0xC0
 _PINGRESP: Final = 0xD0
 _DISCONNECT: Final = 0xE0
+_AUTH: Final = 0xF0  # MQTT 5 only; its header's flags are judged here too
 
 _DUP: Final = 0x08
 _RETAIN: Final = 0x01
@@ -76,6 +85,7 @@ _USERNAME: Final = 0x80
 _CONNECT_PREFIX: Final = b"\x00\x04MQTT\x04"
 _CONNECT_HEADER_SIZE: Final = 10
 _ACK_SIZE: Final = 2
+PUBACK_HEADER: Final = bytes((_PUBACK, _ACK_SIZE))
 _MAX_QOS: Final = 2
 _MAX_KEEP_ALIVE: Final = 0xFFFF
 _SUBACK_CODES: Final = frozenset((0, 1, 2, 0x80))
@@ -85,6 +95,7 @@ _FLAG_TAGS: Final = {
     _SUBSCRIBE >> 4: "MQTT-3.8.1-1",
     _UNSUBSCRIBE >> 4: "MQTT-3.10.1-1",
     _DISCONNECT >> 4: "MQTT-3.14.1-1",
+    _AUTH >> 4: "MQTT5-3.15.1-1",
 }
 
 

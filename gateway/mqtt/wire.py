@@ -1,4 +1,4 @@
-"""The data types that packets are made of (MQTT 3.1.1, sections 1.5 and 2.2.3), read and written.
+"""The data types that packets are made of (MQTT 3.1.1, sections 1.5 and 2.2.3; MQTT 5, section 1.5), read and written.
 
 The readers take the body of a packet and a position in it, and give the value with the position after it.
 They never look past the body's end: a field that does is malformed.
@@ -14,9 +14,11 @@ __all__ = [
     "read_binary",
     "read_packet_id",
     "read_string",
+    "read_variable_integer",
     "write_binary",
     "write_packet_id",
     "write_string",
+    "write_variable_integer",
 ]
 
 MAX_REMAINING_LENGTH: Final = 268_435_455
@@ -65,6 +67,31 @@ def read_packet_id(body: bytes, pos: int) -> int:
     return packet_id
 
 
+def read_variable_integer(body: bytes, pos: int) -> tuple[int, int]:
+    """A variable byte integer of MQTT 5: one to four bytes, seven bits in each, in as few as will do [MQTT5-1.5.5-1]."""
+    value = shift = 0
+    for at in range(pos, min(pos + 4, len(body))):
+        byte = body[at]
+        value |= (byte & 0x7F) << shift
+        if byte < _LENGTH_CONTINUES:
+            if not byte and shift:
+                raise MalformedPacket("a variable byte integer has a byte too many", "MQTT5-1.5.5-1")
+            return value, at + 1
+        shift += 7
+    raise MalformedPacket("a variable byte integer does not end", "MQTT5-1.5.5")
+
+
+def write_variable_integer(value: int) -> bytes:
+    if not 0 <= value <= MAX_REMAINING_LENGTH:
+        raise InvalidPacket("a variable byte integer is not in 0..268435455", "MQTT5-1.5.5")
+    written = bytearray()
+    while value >= _LENGTH_CONTINUES:
+        written.append(value & 0x7F | _LENGTH_CONTINUES)
+        value >>= 7
+    written.append(value)
+    return bytes(written)
+
+
 def write_binary(data: bytes) -> bytes:
     if len(data) > _MAX_FIELD:
         raise InvalidPacket("a field is longer than 65535 bytes", "MQTT-1.5.3")
@@ -93,9 +120,4 @@ def frame(first_byte: int, body: bytes) -> bytes:
         return bytes((first_byte, length)) + body
     if length > MAX_REMAINING_LENGTH:
         raise InvalidPacket("the packet is longer than four length bytes can say", "MQTT-2.2.3")
-    header = bytearray((first_byte,))
-    while length >= _LENGTH_CONTINUES:
-        header.append(length & 0x7F | _LENGTH_CONTINUES)
-        length >>= 7
-    header.append(length)
-    return bytes(header) + body
+    return bytes((first_byte,)) + write_variable_integer(length) + body

@@ -97,11 +97,14 @@ class TelemetryRouter:
         qos: int,
         now: float,
         retain: bool = False,
-        extra: dict[str, str | None] | None = None,
+        beside: dict[str, str | None] | None = None,
     ) -> None:
-        """Route one message. `bag` is the topic after `messages/events/`, as sent."""
+        """Route one message. `bag` is the topic after `messages/events/`, as sent; `beside` are properties that came
+        with it otherwise, and count more."""
         try:
             properties_sent = decode_property_bag(bag, max_properties=self._settings.max_properties)
+            if beside:
+                properties_sent = self._joined(properties_sent, beside)
         except PropertyBagError as error:
             self._bury(DeadLetter.PROPERTIES_MALFORMED, str(error), sender, bag, payload, qos=qos, now=now)
             return
@@ -123,8 +126,6 @@ class TelemetryRouter:
             return
         if retain:
             properties["mqtt-retain"] = "true"
-        if extra:
-            properties.update(extra)
         message = Message(
             device_id=sender.id,
             template_id=sender.template_id,
@@ -143,6 +144,14 @@ class TelemetryRouter:
             self._observations.note(sender.id, component, body.value, now=now)
         self.routed += 1
         self._hand_over(self._topic(sender, component), rendered, qos)
+
+    def _joined(self, bag: dict[str, str | None], beside: dict[str, str | None]) -> dict[str, str | None]:
+        if "" in beside:
+            raise PropertyBagError("a property has no name")
+        joined = bag | beside
+        if len(joined) > self._settings.max_properties:
+            raise PropertyBagError(f"more than {self._settings.max_properties} properties")
+        return joined
 
     @property
     def dead_lettered(self) -> int:

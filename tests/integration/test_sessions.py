@@ -159,9 +159,9 @@ def test_a_login_that_makes_no_sense_is_refused_with_its_reason(
     assert gateway.wait_for("connect.refused", reason=reason)["hint"]
 
 
-def test_an_old_protocol_level_is_told_so(gateway: GatewayProcess) -> None:
+def test_a_protocol_level_that_nobody_knows_is_told_so(gateway: GatewayProcess) -> None:
     with Device.plain(gateway.setup) as device:
-        device.send(packet(1, 0, text("MQTT") + b"\x05\x02\x00\x3c\x00" + text("v5")))
+        device.send(packet(1, 0, text("MQTT") + b"\x06\x02\x00\x3c\x00" + text("v6")))
         answer = device.receive()
         assert (answer.kind, answer.body) == (2, b"\x00\x01")
         assert device.is_closed()

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from gateway.edge.v5 import DISCONNECTS
 from gateway.events import EVENTS
 from gateway.refusals import Reason, answer_for
 from gateway.session import CloseReason
@@ -28,6 +29,16 @@ def test_every_refusal_is_documented_with_its_codes_and_its_hint() -> None:
     )
     expected = [(reason, answer_for(reason)) for reason in Reason]
     assert rows == [(str(reason), str(a.connack), str(a.dps_error), a.hint) for reason, a in expected]
+
+
+def test_what_a_device_of_mqtt_5_is_told_is_documented() -> None:
+    def rows(title: str) -> list[tuple[str, ...]]:
+        return re.findall(r"^\| `(\w+)` \| 0x(\w\w) \| (.*) \|$", section("mqtt5.md", title), re.MULTILINE)
+
+    answers = [(reason, answer_for(reason)) for reason in Reason]
+    assert rows("Why a device was refused") == [(str(r), f"{a.connack5:02X}", a.told) for r, a in answers]
+    ends = [(str(reason), f"{code:02X}", words) for reason, (code, words) in DISCONNECTS.items()]
+    assert rows("Why a session ended") == ends
 
 
 def test_every_reason_to_close_is_documented() -> None:

@@ -66,9 +66,11 @@ def test_a_packet_from_the_device_is_shown_without_its_secrets(name: str) -> Non
 def test_what_the_device_is_told_is_decoded_packet_by_packet() -> None:
     trace = Bench().traces.start("mill-1", for_s=60, payload=False)
     with capture_logs() as lines:
-        trace.sent(mqtt.encode(mqtt.Connack(session_present=True, code=0)), 3)
+        trace.sent(mqtt.encode(mqtt.Connack(session_present=True, code=0)), 3, 4)
         trace.sent(
-            mqtt.encode(mqtt.Puback(packet_id=4)) + mqtt.encode(mqtt.Publish(topic="a/b", payload=b"xyz")), 3
+            mqtt.encode(mqtt.Puback(packet_id=4)) + mqtt.encode(mqtt.Publish(topic="a/b", payload=b"xyz")),
+            3,
+            4,
         )
     assert [(line["direction"], line["packet"]) for line in lines] == [
         ("out", "CONNACK"), ("out", "PUBACK"), ("out", "PUBLISH"),

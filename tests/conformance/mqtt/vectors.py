@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from gateway.mqtt import (
+    MQTT_3_1_1,
+    Codec,
     Connack,
     Connect,
     Disconnect,
@@ -48,6 +50,7 @@ class Vector:
     packet: Packet | UnsupportedProtocol | None = None
     tag: str = ""
     canonical: bool = True
+    codec: Codec = MQTT_3_1_1
 
     @property
     def id(self) -> str:
@@ -200,9 +203,9 @@ _CONNECT = (
         canonical=False,
     ),
     _from_client(
-        "CONNECT of MQTT 5",
-        "10 11 0004 'MQTT' 05 02 003c 00 0004 'dev1'",
-        UnsupportedProtocol(level=5),
+        "CONNECT of a level to come",
+        "10 11 0004 'MQTT' 06 02 003c 00 0004 'dev1'",
+        UnsupportedProtocol(level=6),
         canonical=False,
     ),
     _from_client(

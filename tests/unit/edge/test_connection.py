@@ -69,6 +69,10 @@ class Channel:
 class StubAdmission:
     def __init__(self, decide: Callable[[], Any]) -> None:
         self._decide = decide
+        self.renewed: Callable[[], Any] = decide
+
+    def renew(self, request: ConnectRequest, *, now: float) -> Any:
+        return self.renewed()
 
     def admit(self, request: ConnectRequest, *, now: float) -> Any:
         return self._decide()
@@ -82,6 +86,8 @@ class StubSession:
         self.published: list[str] = []
         self.ended_with: CloseReason | None = None
         self.subscriptions: dict[str, int] = {}
+        self.wills = 0
+        self.will_waits: bool | None = None
         self.fault: Exception | None = None
         self.fault_at_end: Exception | None = None
 
@@ -93,10 +99,14 @@ class StubSession:
     def grant(self, topic_filter: str, qos: int) -> int | None:
         return min(qos, 1)
 
-    def unsubscribed(self, topic_filter: str) -> None: ...
+    def unsubscribed(self, topic_filter: str) -> bool:
+        return True
 
-    def ended(self, reason: CloseReason) -> None:
-        self.ended_with = reason
+    def publish_will(self) -> None:
+        self.wills += 1
+
+    def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
+        self.ended_with, self.will_waits = reason, will_waits
         if self.fault_at_end is not None:
             raise self.fault_at_end
 

@@ -40,7 +40,7 @@ def test_closing_a_device_closes_both_of_its_sessions_and_forgets_what_was_kept(
     assert table.close_device("t-1", CloseReason.DEVICE_BLOCKED) == 2
     assert hub.closed == dps.closed == [CloseReason.DEVICE_BLOCKED]
     assert other.closed == []
-    assert table.take_subscriptions("t-1") is None
+    assert table.resume("t-1", keeps=True, now=0.0) is None
 
 
 def test_closing_a_group_closes_its_devices_only() -> None:
@@ -55,19 +55,19 @@ def test_closing_a_group_closes_its_devices_only() -> None:
 def test_subscriptions_of_an_absent_device_are_given_back_once() -> None:
     table = SessionTable(max_offline=10)
     table.keep_subscriptions("t-1", {"$iothub/twin/res/#": 0})
-    assert table.take_subscriptions("t-1") == {"$iothub/twin/res/#": 0}
-    assert table.take_subscriptions("t-1") is None
+    assert table.resume("t-1", keeps=True, now=0.0) == {"$iothub/twin/res/#": 0}
+    assert table.resume("t-1", keeps=True, now=0.0) is None
 
 
 def test_only_so_many_absent_devices_are_remembered_and_the_oldest_goes_first() -> None:
     table = SessionTable(max_offline=2)
     for device_id in ("t-1", "t-2", "t-3"):
         table.keep_subscriptions(device_id, {device_id: 1})
-    assert table.take_subscriptions("t-1") is None
-    assert table.take_subscriptions("t-3") == {"t-3": 1}
+    assert table.resume("t-1", keeps=True, now=0.0) is None
+    assert table.resume("t-3", keeps=True, now=0.0) == {"t-3": 1}
 
 
 def test_nothing_is_remembered_when_the_setting_is_zero() -> None:
     table = SessionTable(max_offline=0)
     table.keep_subscriptions("t-1", {"a": 1})
-    assert table.take_subscriptions("t-1") is None
+    assert table.resume("t-1", keeps=True, now=0.0) is None

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from gateway import mqtt
 from gateway.admission import Admitted
 from gateway.enrollment.decide import Verified
 from gateway.errors import StoreUnavailable
@@ -58,7 +59,7 @@ class RecordingRouter:
 class Home:
     """A hub session and all that it talks to."""
 
-    def __init__(self, *, will: tuple[str, bytes, int] | None = None, subscribed: bool = True) -> None:
+    def __init__(self, *, will: mqtt.Will | None = None, subscribed: bool = True) -> None:
         self.link, self.registry = RecordingLink(), StubRegistry()
         self.twins, self.router = StubTwins(), RecordingRouter()
         verified = Verified(mechanism="x509", enrollment_group="G", key_slot="primary", auto_approve=True)
@@ -80,7 +81,9 @@ class Home:
 def test_telemetry_is_acknowledged_after_it_was_handed_over() -> None:
     home = Home()
     home.publish(f"{EVENTS}a=b", b"{}", retain=True)
-    assert home.router.routed == [(None, "a=b", b"{}", {"qos": 1, "now": 1000.0, "retain": True})]
+    assert home.router.routed == [
+        (None, "a=b", b"{}", {"qos": 1, "now": 1000.0, "retain": True, "beside": None})
+    ]
     assert home.link.acknowledged == [9]
 
 
@@ -172,15 +175,15 @@ def test_any_other_topic_closes_the_connection(topic: str) -> None:
     [(CloseReason.CONNECTION_LOST, True), (CloseReason.TAKEN_OVER, True), (CloseReason.DISCONNECTED, False)],
 )
 def test_a_will_is_heard_unless_the_device_said_goodbye(reason: CloseReason, heard: bool) -> None:
-    home = Home(will=(f"{EVENTS}why=lost", b"bye", 1))
+    home = Home(will=mqtt.Will(topic=f"{EVENTS}why=lost", payload=b"bye", qos=1))
     home.session.ended(reason)
     home.session.ended(reason)
-    expected = (None, "why=lost", b"bye", {"qos": 1, "now": 1000.0, "extra": {"iothub-MessageType": "Will"}})
+    expected = (None, "why=lost", b"bye", {"qos": 1, "now": 1000.0, "beside": {"iothub-MessageType": "Will"}})
     assert home.router.routed == ([expected] if heard else [])
 
 
 def test_a_will_on_a_topic_that_is_not_the_device_s_is_dropped() -> None:
-    home = Home(will=("devices/t-2/messages/events/", b"bye", 1))
+    home = Home(will=mqtt.Will(topic="devices/t-2/messages/events/", payload=b"bye", qos=1))
     home.session.ended(CloseReason.CONNECTION_LOST)
     assert home.router.routed == []
 

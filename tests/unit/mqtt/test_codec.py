@@ -1,9 +1,13 @@
+from itertools import product
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.mqtt import (
+    CODECS,
     MQTT_3_1_1,
+    MQTT_5,
     Connack,
     Connect,
     Decoder,
@@ -21,7 +25,14 @@ from gateway.mqtt import (
     encode,
 )
 from tests.conformance.mqtt.vectors import INVALID, VALID
-from tests.unit.mqtt.strategies import chunks_of, client_packets, server_packets
+from tests.conformance.mqtt.vectors5 import INVALID_5, VALID_5
+from tests.unit.mqtt.strategies import (
+    chunks_of,
+    client_packets,
+    client_packets_5,
+    server_packets,
+    server_packets_5,
+)
 
 relaxed = settings(deadline=None)
 
@@ -56,6 +67,18 @@ def test_what_a_server_writes_is_what_a_client_reads(packet):
 
 
 @relaxed
+@given(client_packets_5)
+def test_what_a_client_of_mqtt_5_writes_is_what_a_server_reads(packet):
+    assert packets_in(Decoder(MQTT_5.from_client, max_packet_size=1 << 20), MQTT_5.encode(packet)) == [packet]
+
+
+@relaxed
+@given(server_packets_5)
+def test_what_a_server_of_mqtt_5_writes_is_what_a_client_reads(packet):
+    assert packets_in(Decoder(MQTT_5.from_server, max_packet_size=1 << 20), MQTT_5.encode(packet)) == [packet]
+
+
+@relaxed
 @given(st.lists(client_packets, max_size=6), st.data())
 def test_every_split_of_the_bytes_gives_the_same_packets(packets, data):
     stream = b"".join(map(encode, packets))
@@ -67,7 +90,7 @@ def test_every_split_of_the_bytes_gives_the_same_packets(packets, data):
 @st.composite
 def nearly_packets(draw):
     """A vector's bytes with a few of them changed: closer to the decoders' corners than random bytes."""
-    data = bytearray(draw(st.sampled_from(VALID + INVALID)).data[:200])
+    data = bytearray(draw(st.sampled_from(VALID + INVALID + VALID_5 + INVALID_5)).data[:200])
     for position in draw(st.lists(st.integers(0, len(data) - 1), max_size=4)):
         data[position] = draw(st.integers(0, 255))
     return bytes(data)
@@ -77,16 +100,18 @@ def nearly_packets(draw):
 @given(st.binary(max_size=200) | nearly_packets())
 @example(b"\x10\x00")
 def test_any_bytes_give_packets_or_the_declared_error(data):
-    for decoder in (client_decoder(), server_decoder()):
+    for codec, side in product(CODECS.values(), ("from_client", "from_server")):
+        decoders = getattr(codec, side)
         try:
-            found = packets_in(decoder, data)
+            found = packets_in(Decoder(decoders, max_packet_size=1 << 20), data)
         except MalformedPacket:
             continue
         for packet in found:
             if not isinstance(packet, UnsupportedProtocol):
                 # What was accepted keeps the rules of the encoder too, and means the same again.
-                again = Decoder(decoder.decoders, max_packet_size=1 << 20)
-                assert packets_in(again, encode(packet)) == [packet]
+                own = CODECS[packet.protocol_level] if isinstance(packet, Connect) else codec
+                again = Decoder(decoders, max_packet_size=1 << 20)
+                assert packets_in(again, own.encode(packet)) == [packet]
 
 
 def test_packet_of_the_maximum_size_is_read_and_one_byte_more_is_not():

@@ -92,8 +92,8 @@ def test_second_connect_ends_the_connection():
 
 def test_client_of_another_protocol_level_can_only_be_refused():
     connection = new_connection()
-    data = wire("10 11 0004 'MQTT' 05 02 003c 00 0004 'dev1'")
-    assert list(connection.receive_data(data)) == [UnsupportedProtocol(level=5)]
+    data = wire("10 11 0004 'MQTT' 06 02 003c 00 0004 'dev1'")
+    assert list(connection.receive_data(data)) == [UnsupportedProtocol(level=6)]
     with pytest.raises(WrongState):
         connection.accept(session_present=False)
     assert connection.refuse(1) == wire("20 02 00 01")

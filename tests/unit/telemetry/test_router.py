@@ -152,7 +152,7 @@ def test_a_retained_publish_is_marked_as_iot_hub_does() -> None:
 
 
 def test_what_the_gateway_knows_itself_wins_over_what_the_device_says() -> None:
-    _, envelope = Bench().send(bag="will=no&alert=yes", extra={"will": "true"})
+    _, envelope = Bench().send(bag="will=no&alert=yes", beside={"will": "true"})
     assert envelope["properties"] == {"will": "true", "alert": "yes"}
 
 
