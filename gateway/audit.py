@@ -23,7 +23,7 @@ __all__ = ["AuditLog", "Entry", "Outcome"]
 
 log = get_logger()
 
-Outcome = Literal["begun", "done", "refused", "failed"]
+Outcome = Literal["begun", "done", "refused", "failed", "cancelled"]
 """`refused`: nothing was changed. `failed`: a fault stopped it midway."""
 
 _DAY_S: Final = 86_400
@@ -44,7 +44,8 @@ class Entry:
         """The change is durable; `target` says what it was made to, if that was not known when it began."""
         await self._log.complete(self._record_id, "done", target=target, after=after)
 
-    async def stopped(self, outcome: Literal["refused", "failed"]) -> None:
+    async def stopped(self, outcome: Literal["refused", "failed", "cancelled"]) -> None:
+        """It ended early. Of a job that failed or was cancelled, what it had committed by then stays."""
         await self._log.complete(self._record_id, outcome, target=None, after=None)
 
 

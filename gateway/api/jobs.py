@@ -125,6 +125,8 @@ class Jobs:
         self._extended_ids = extended_ids
         self._clock = clock
         self._jobs: OrderedDict[str, _Job] = OrderedDict()
+        # Jobs whose arguments and role the verb is looking at: not there yet, but they take a place.
+        self._starting = 0
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(mode=0o700, parents=True)
 
@@ -190,20 +192,25 @@ class Jobs:
         self, verb: str, arguments: Mapping[str, Any], feed: Iterator[list[Any]], *, by: Actor, total: int | None
     ) -> dict[str, Any]:  # fmt: skip
         """Return when it is at work. Raises `ConflictError` if too many are, and what the verb says to its arguments."""
-        if sum(job.state is State.RUNNING for job in self._jobs.values()) >= MAX_RUNNING:
+        running = sum(job.state is State.RUNNING for job in self._jobs.values())
+        if running + self._starting >= MAX_RUNNING:
             raise ConflictError(f"{MAX_RUNNING} jobs are running already", hint="wait for one, or cancel it")
         job_id = secrets.token_hex(8)
         job = _Job(
             id=job_id, verb=verb, arguments=dict(arguments), actor=by, started_at=self._clock(), feed=feed, total=total,
             problems_file=self._directory / f"{job_id}.csv",
         )  # fmt: skip
-        job.task = asyncio.create_task(self._run(job), name=f"job-{job_id}")
-        begun = asyncio.create_task(job.begun.wait())
-        await asyncio.wait([job.task, begun], return_when=asyncio.FIRST_COMPLETED)
-        begun.cancel()
-        if job.task.done() and not job.begun.is_set():
-            job.task.result()  # its arguments, or the role: nothing has happened
-        self._keep(job)
+        self._starting += 1
+        try:
+            job.task = asyncio.create_task(self._run(job), name=f"job-{job_id}")
+            begun = asyncio.create_task(job.begun.wait())
+            await asyncio.wait([job.task, begun], return_when=asyncio.FIRST_COMPLETED)
+            begun.cancel()
+            if job.task.done() and not job.begun.is_set():
+                job.task.result()  # its arguments, or the role: nothing has happened
+            self._keep(job)
+        finally:
+            self._starting -= 1
         return self._to_json(job)
 
     async def _run(self, job: _Job) -> None:

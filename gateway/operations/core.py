@@ -1,5 +1,6 @@
 """The verbs put together: `Operations` has the nouns, `VERBS` has the names."""
 
+import asyncio
 import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -128,6 +129,9 @@ class Operations:
             result = await found.run(self, checked, job)
         except (OperationError, TemplateError):
             await entry.stopped("refused")
+            raise
+        except asyncio.CancelledError:
+            await asyncio.shield(entry.stopped("cancelled"))
             raise
         except Exception:
             await entry.stopped("failed")

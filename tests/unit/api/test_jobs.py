@@ -77,6 +77,13 @@ async def test_a_fifth_job_is_refused_while_four_run(jobs: Jobs, operations: Ope
     await jobs.stop()
 
 
+async def test_of_many_jobs_that_start_at_once_four_run(jobs: Jobs) -> None:
+    outcomes = await asyncio.gather(*(start(jobs) for _ in range(MAX_RUNNING + 3)), return_exceptions=True)
+    assert sum(isinstance(outcome, ConflictError) for outcome in outcomes) == 3
+    assert len(jobs.all()) == MAX_RUNNING
+    await jobs.stop()
+
+
 async def test_arguments_that_the_verb_does_not_take_start_no_job(jobs: Jobs, operations: Operations) -> None:
     operations.fails = OperationError("action is missing")
     with pytest.raises(OperationError, match="action is missing"):
