@@ -52,6 +52,7 @@ COMPILED = [
     "gateway/registry/registry.py",
     "gateway/session.py",
     "gateway/telemetry/envelope.py",
+    "gateway/telemetry/last.py",
     "gateway/telemetry/router.py",
     "gateway/telemetry/validation.py",
     "gateway/templates/association.py",

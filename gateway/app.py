@@ -53,6 +53,7 @@ from gateway.registry.twins import Twins
 from gateway.session import CloseReason, Dialect, Session
 from gateway.settings import DeviceSettings, Settings, load_config_file, load_settings
 from gateway.state_lock import StateLock
+from gateway.telemetry.last import LastMessages
 from gateway.telemetry.observations import Observations
 from gateway.telemetry.router import Sink, TelemetryRouter
 from gateway.tokens import Tokens
@@ -97,6 +98,7 @@ async def open_core(
     *,
     sessions: OperatorSessions | None = None,
     attempts: Attempts | None = None,
+    last_messages: LastMessages | None = None,
     feed: Feed | None = None,
     vitals: Vitals | None = None,
     traces: Traces | None = None,
@@ -132,6 +134,7 @@ async def open_core(
                 observations=observations,
                 judge=admission,
                 attempts=attempts,
+                last_messages=last_messages,
                 feed=feed,
                 vitals=vitals,
                 traces=traces,
@@ -182,6 +185,7 @@ class Gateway:
             max_per_device=settings.attempts.max_per_device,
             max_accepted=settings.attempts.max_accepted,
         )
+        self.last_messages = LastMessages(settings.telemetry.max_remembered_messages)
         self.traces = Traces(settings.trace, clock=clock)
         self.vitals = Vitals(started_at=clock())
         self.tls_port: int | None = None
@@ -206,6 +210,7 @@ class Gateway:
                     self._settings,
                     sessions=self.sessions,
                     attempts=self.attempts,
+                    last_messages=self.last_messages,
                     feed=logging_setup.FEED,
                     vitals=self.vitals,
                     traces=self.traces,
@@ -229,6 +234,7 @@ class Gateway:
             find_template=core.catalog.get,
             sinks=self._sinks,
             observations=core.observations,
+            last_messages=self.last_messages,
         )
         edge = self._make_edge(core, router)
         poller = Poller(edge.storm) if has_epoll() else None

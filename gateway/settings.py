@@ -197,6 +197,8 @@ class TelemetrySettings(_Section):
     max_observed_devices: int = Field(default=200, ge=0)
     """Unassociated devices whose messages' shape is remembered, to write a device template from; some KB each, never
     more than about 150."""
+    max_remembered_messages: int = Field(default=5000, ge=0, le=1_000_000)
+    """The fleet's newest messages, kept for `gateway device telemetry`; at most 8 KiB each, commonly below 1."""
     max_subscriber_backlog: int = Field(default=1000, ge=1)
     """Messages waiting for one application; more are dropped and counted."""
 

@@ -1,5 +1,6 @@
 """`gateway device …`: devices, from registration in advance to deletion, and their credentials."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from gateway.cli.channel import call, call_all
 from gateway.cli.completion import complete_device
 from gateway.cli.many import PAST, Chosen, change_many
 from gateway.cli.options import CONFIG, Config, DeviceId, Json
-from gateway.cli.output import print_fields, print_json, print_table
+from gateway.cli.output import print_fields, print_json, print_table, printable
 from gateway.cli.selection import (
     GroupFilter,
     ModelFilter,
@@ -93,6 +94,20 @@ def show(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) ->
         print_json(device)
     else:
         print_fields(device)
+
+
+@app.command()
+def telemetry(device_id: DeviceId, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Show the last messages of a device since the gateway started, the newest first."""
+    messages = call(config, "device.telemetry", device_id=device_id)["messages"]
+    if as_json:
+        print_json(messages)
+        return
+    print_table(
+        ("AT", "TOPIC", "CHECK", "BODY"),
+        ((each["at"], each["topic"], *_check_and_body(each)) for each in printable(messages)),
+        empty=f"{device_id} has sent nothing that is remembered",
+    )
 
 
 @app.command()
@@ -288,6 +303,19 @@ def issue_cert(
     else:
         print(f"certificate (with its chain): {issued['certificate']}")
         print(f"key: {issued['key']}")
+
+
+def _check_and_body(kept: dict[str, Any]) -> tuple[str, str]:
+    """What came of a message, and what the device sent."""
+    message = kept["message"]
+    if message is None:
+        return "", f"({kept['bytes']:,} bytes: too large to keep)"
+    body = json.dumps(message["body"], ensure_ascii=False)
+    if "reason" in message:
+        return message["reason"], body
+    issues = message["validation"]["issues"]
+    told = f": {issues[0]['path']} {issues[0]['problem']}" if issues else ""
+    return message["validation"]["status"] + told, body
 
 
 def _print_change(device: dict[str, Any], done: str, *, as_json: bool) -> None:

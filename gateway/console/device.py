@@ -42,7 +42,8 @@ async def _facts(me: Visit, device_id: str) -> dict[str, Any]:
         device: dict[str, Any] | None = await me.call("device.show", device_id=device_id)
     except NotFoundError:
         device = None
-    return {"id": device_id, "link": device_path(device_id), "device": device,
+    sent = await me.call("device.telemetry", device_id=device_id) if device is not None else {"messages": []}
+    return {"id": device_id, "link": device_path(device_id), "device": device, "sent": sent["messages"],
             "why": await me.call("device.why", device_id=device_id)}  # fmt: skip
 
 

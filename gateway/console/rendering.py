@@ -1,5 +1,6 @@
 """Pages from templates. Everything that is put into one is escaped."""
 
+import json
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
@@ -52,6 +53,11 @@ def _when(timestamp: str | None) -> str:
     return datetime.fromisoformat(timestamp).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def _as_json(value: Any) -> str:
+    """What a device sent, on one line. (Jinja's own `tojson` escapes for scripts; here `<` stays readable, escaped once.)"""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _polyline(values: list[int], width: int, height: int) -> str:
     """The points of an SVG polyline: the highest value reaches the top."""
     highest = max(values, default=0) or 1
@@ -69,4 +75,11 @@ _PAGES: Final = Environment(
     lstrip_blocks=True,
     auto_reload=False,
 )
-_PAGES.filters |= {"ago": _ago, "duration": _duration, "count": _count, "when": _when, "polyline": _polyline}
+_PAGES.filters |= {
+    "ago": _ago,
+    "duration": _duration,
+    "count": _count,
+    "when": _when,
+    "polyline": _polyline,
+    "as_json": _as_json,
+}

@@ -23,6 +23,7 @@ from gateway.operations.many import ManyOperations
 from gateway.operations.migration import MigrationOperations
 from gateway.operations.sessions import Sessions
 from gateway.operations.status import StatusOperations
+from gateway.operations.telemetry import TelemetryOperations
 from gateway.operations.templates import TemplateOperations
 from gateway.operations.tokens import TokenOperations
 from gateway.operations.trace import TraceOperations
@@ -32,6 +33,7 @@ from gateway.registry.registry import Registry
 from gateway.registry.twins import Twins
 from gateway.roles import Actor, Role
 from gateway.settings import Settings
+from gateway.telemetry.last import LastMessages
 from gateway.telemetry.observations import Observations
 from gateway.tokens import Tokens
 from gateway.trace import Traces
@@ -55,6 +57,7 @@ class Operations:
         observations: Observations,
         judge: Judge,
         attempts: Attempts | None = None,
+        last_messages: LastMessages | None = None,
         feed: Feed | None = None,
         vitals: Vitals | None = None,
         traces: Traces | None = None,
@@ -98,6 +101,7 @@ class Operations:
             registry=registry, groups=groups, catalog=catalog, sessions=sessions, settings=settings, vitals=vitals,
             clock=clock,
         )  # fmt: skip
+        self.telemetry = TelemetryOperations(registry=registry, last_messages=last_messages)
         self.traces = TraceOperations(traces=traces, sessions=sessions)
         self.events = EventOperations(feed=feed, settings=settings.log)
         self.why = WhyOperations(
@@ -225,6 +229,7 @@ VERBS: Final[Mapping[str, Verb]] = {
         "connection", ConnectionOperations.show, _VIEWER, of="device_id", more={"keys": _OPERATOR}
     ),
     "device.why": Verb("why", WhyOperations.explain, _VIEWER, of="device_id"),
+    "device.telemetry": Verb("telemetry", TelemetryOperations.show, _VIEWER, of="device_id"),
     "trace.start": Verb("traces", TraceOperations.start, _OPERATOR, of="device_id", writes=True),
     "trace.stop": Verb("traces", TraceOperations.stop, _OPERATOR, of="device_id", writes=True),
     "trace.list": Verb("traces", TraceOperations.list, _VIEWER),

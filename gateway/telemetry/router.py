@@ -23,6 +23,7 @@ from gateway.telemetry.envelope import (
     render_dead_letter,
     split_properties,
 )
+from gateway.telemetry.last import LastMessages
 from gateway.telemetry.observations import Observations
 from gateway.telemetry.validation import ValidationResult, Validator
 from gateway.templates.template import DeviceTemplate
@@ -66,7 +67,7 @@ class Sink(Protocol):
 class TelemetryRouter:
     """Routes messages to topics. `find_template` is the catalog's look-up in memory.
 
-    `observations` remember what Unassociated devices send.
+    `observations` remember what Unassociated devices send, `last_messages` the newest of each device.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class TelemetryRouter:
         find_template: Callable[[str], DeviceTemplate | None],
         sinks: tuple[Sink, ...],
         observations: Observations | None = None,
+        last_messages: LastMessages | None = None,
     ) -> None:
         self._settings = settings
+        self._last_messages = last_messages
         self._observations = observations
         self._find_template = find_template
         self._sinks = sinks
@@ -143,7 +146,7 @@ class TelemetryRouter:
         if sender.template_id is None and body.is_json and self._observations is not None:
             self._observations.note(sender.id, component, body.value, now=now)
         self.routed += 1
-        self._hand_over(self._topic(sender, component), rendered, qos)
+        self._hand_over(sender, self._topic(sender, component), rendered, qos=qos, now=now)
 
     def _joined(self, bag: dict[str, str | None], beside: dict[str, str | None]) -> dict[str, str | None]:
         if "" in beside:
@@ -236,9 +239,11 @@ class TelemetryRouter:
             payload=payload,
             enqueued_at=now,
         )
-        self._hand_over(topic, letter, qos)
+        self._hand_over(sender, topic, letter, qos=qos, now=now)
 
-    def _hand_over(self, topic: str, payload: bytes, qos: int) -> None:
+    def _hand_over(self, sender: Sender, topic: str, payload: bytes, *, qos: int, now: float) -> None:
+        if self._last_messages is not None:
+            self._last_messages.note(sender.id, topic, payload, now)
         for sink in self._sinks:
             dropped = sink.deliver(topic, payload, qos)
             if dropped:

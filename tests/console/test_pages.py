@@ -311,3 +311,21 @@ async def test_what_strangers_write_is_shown_as_text(console: Console) -> None:
     await console.page.get_by_role("link", name=hostile).first.click()
     await expect(console.page.locator("h1")).to_have_text(hostile)
     assert await console.page.locator("img[src=x]").count() == 0
+
+
+async def test_what_a_device_sends_is_seen_as_it_comes(console: Console, fleet: Fleet) -> None:
+    page = console.page
+    with fleet.hub("pages-sends") as device:
+        await console.goto("/device/pages-sends")
+        await expect(
+            page.get_by_text("Leave the page open: what the device sends appears here")
+        ).to_be_visible()
+        device.publish("devices/pages-sends/messages/events/", b'{"speed": 7, "note": "<b>bold</b>"}')
+        device.publish("devices/pages-sends/messages/events/%24.ct=application%2Fjson", b"no JSON")
+        sent = page.get_by_role("region", name="Last telemetry")
+        await expect(sent.get_by_role("row", name="unchecked")).to_contain_text('"note": "<b>bold</b>"')
+        await expect(sent.get_by_role("row", name="dead letter")).to_contain_text("body_not_json")
+    assert await console.faults() == []
+    for size in (PHONE, DESK):
+        await page.set_viewport_size(size)
+        assert await page.evaluate("document.documentElement.scrollWidth") <= size["width"]

@@ -7,6 +7,7 @@ import aiomqtt
 import pytest
 
 from tests.integration.conftest import fleet_of
+from tests.support.api import Api
 from tests.support.device import Device, Fleet
 from tests.support.gateway_process import GatewayProcess
 from tests.support.subscriber import Subscriber
@@ -45,6 +46,23 @@ async def test_what_the_template_does_not_know_is_marked_and_delivered(
     assert {issue["path"] for issue in envelope["validation"]["issues"]} == {"temperature", "unheard"}
     assert (binary["bodyEncoding"], binary["body"]) == ("base64", "AAFiaW5hcnk=")
     assert binary["validation"]["status"] == "unchecked"
+
+
+def test_an_operator_sees_what_a_device_sent_last(gateway: GatewayProcess, fleet: Fleet) -> None:
+    with fleet.hub("seen-1", model=THERMOSTAT) as device:
+        for number in range(7):
+            device.publish("devices/seen-1/messages/events/", b'{"temperature":%d}' % number)
+        device.publish("devices/seen-1/messages/events/", b'{"temperature":"\\u001b[2J"}')
+    kept = gateway.json("device", "telemetry", "seen-1")
+    assert [each["message"]["body"]["temperature"] for each in kept] == ["\x1b[2J", 6, 5, 4, 3]
+    assert kept[1]["topic"] == f"telemetry/{THERMOSTAT}/seen-1"
+    with Api(gateway) as api:
+        asked = api.ok("POST", "/verbs/device.telemetry", json={"device_id": "seen-1"})
+    assert asked == {"id": "seen-1", "messages": kept}
+    table = gateway.cli("device", "telemetry", "seen-1").stdout
+    assert '{"temperature": 6}' in table
+    assert "invalid: temperature" in table
+    assert "\x1b" not in table
 
 
 @pytest.mark.parametrize(

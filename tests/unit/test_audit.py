@@ -136,9 +136,7 @@ async def test_a_change_whose_end_can_t_be_recorded_is_made_and_logged(
     assert (record["outcome"], record["target"]) == ("begun", "G")
 
 
-async def test_a_change_that_was_cut_off_says_so(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_that_was_cut_off_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     started = asyncio.Event()
 
     async def never(*_: object) -> None:
