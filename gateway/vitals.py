@@ -43,6 +43,14 @@ class Rate:
         grown = self.last(seconds)
         return sum(grown) / len(grown) if grown else 0.0
 
+    def minutes(self) -> list[int]:
+        """The growth in each whole minute of the last hour, the oldest first."""
+        first = max(0, -((_HOUR - self._seconds) // _MINUTE))
+        return [
+            sum(self._grown[number % _HOUR] for number in range(minute * _MINUTE, (minute + 1) * _MINUTE))
+            for minute in range(first, self._seconds // _MINUTE)
+        ]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "now": self.per_second(1),
@@ -50,6 +58,7 @@ class Rate:
             "hour": round(self.per_second(_HOUR), 2),
             "total": self._last,
             "lastMinute": self.last(_MINUTE),
+            "lastHour": self.minutes(),
         }
 
 

@@ -12,7 +12,19 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from gateway.api.rest.calling import Context
-from gateway.console import audit, device, devices, groups, jobs, live, overview, sign_in, templates, tokens
+from gateway.console import (
+    audit,
+    device,
+    devices,
+    enrollments,
+    groups,
+    jobs,
+    live,
+    overview,
+    sign_in,
+    templates,
+    tokens,
+)
 from gateway.console.sign_in import Key, NotSignedInError
 from gateway.console.visit import answer_error
 from gateway.errors import ForbiddenError, GatewayError, NotFoundError, StoreError
@@ -24,7 +36,7 @@ log = get_logger()
 
 _ROUTERS: Final = (
     sign_in.router, overview.router, live.router, devices.router, device.router, jobs.router, groups.router,
-    templates.router, audit.router, tokens.router,
+    enrollments.router,    templates.router, audit.router, tokens.router,
 )  # fmt: skip
 _STATIC: Final = Path(__file__).parent / "static"
 _HEADERS: Final = {

@@ -58,6 +58,14 @@ def _as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _bars(values: list[int], places: int, height: int) -> list[tuple[int, float, float]]:
+    """Of a bar chart with `places` bars, the newest on the right: each bar's x, y and height. A bar is 3 wide."""
+    highest = max(values, default=0) or 1
+    start = (places - len(values)) * 4
+    tall = [round(value * height / highest, 1) for value in values]
+    return [(start + number * 4, round(height - each, 1), each) for number, each in enumerate(tall) if each]
+
+
 def _polyline(values: list[int], width: int, height: int) -> str:
     """The points of an SVG polyline: the highest value reaches the top."""
     highest = max(values, default=0) or 1
@@ -81,5 +89,6 @@ _PAGES.filters |= {
     "count": _count,
     "when": _when,
     "polyline": _polyline,
+    "bars": _bars,
     "as_json": _as_json,
 }

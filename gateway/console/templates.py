@@ -9,6 +9,7 @@ from gateway.console.devices import device_path
 from gateway.console.forms import Form
 from gateway.console.visit import Me
 from gateway.errors import GatewayError, OperationError
+from gateway.templates.outline import outline
 
 __all__ = ["router"]
 
@@ -28,7 +29,9 @@ async def show(me: Me, template_id: _Dtmi) -> Response:
     """One template as a tree. (Its id has no place in a path: it has colons and a semicolon.)"""
     template = await me.call("template.show", template_id=template_id)
     versions = await me.call("template.versions", model=template_id)
-    return me.page("template.html", template=template, versions=versions["versions"])
+    exported = await me.call("template.export", template_id=template_id)
+    model = outline(exported["document"], template_id)
+    return me.page("template.html", template=template, model=model, versions=versions["versions"])
 
 
 @router.get("/export")

@@ -17,12 +17,16 @@ from tests.support.gateway_process import GatewayProcess
 
 PAGES = (
     "/", "/live", "/devices", "/devices/new", "/devices/import", "/device/nobody-1", "/jobs", "/groups", "/groups/new",
-    "/groups/SAS-IoT-Devices", "/groups/X509-IoT-Devices", "/templates", "/templates/new", "/audit", "/tokens",
+    "/groups/SAS-IoT-Devices", "/groups/X509-IoT-Devices", "/enrollments",
+    "/enrollments/new", "/templates", "/templates/new", "/audit",
+    "/tokens",
 )  # fmt: skip
 MODEL = {
     "@context": "dtmi:dtdl:context;2", "@id": "dtmi:com:example:Console;1", "@type": "Interface",
     "displayName": "Console mill",
-    "contents": [{"@type": "Telemetry", "name": "speed", "schema": "double"}],
+    "contents": [
+        {"@type": ["Telemetry", "AngularVelocity"], "name": "speed", "schema": "double", "unit": "radianPerSecond"},
+    ],
 }  # fmt: skip
 
 
@@ -206,6 +210,57 @@ async def test_a_groups_keys_are_masked_shown_and_made_anew(console: Console) ->
     assert console.gateway.json("group", "show", "Console-Keys", "--keys")["primaryKey"] != key
 
 
+async def test_a_device_is_enrolled_by_itself_and_its_keys_are_rolled(console: Console, fleet: Fleet) -> None:
+    page = console.page
+    await console.goto("/enrollments")
+    await page.get_by_role("link", name="New enrollment").first.click()
+    await page.get_by_label("Device id").fill("alone-1")
+    await page.get_by_label("Primary key").fill("no base64!")
+    await page.get_by_role("button", name="Enroll").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_label("Device id")).to_have_value("alone-1")
+    await page.get_by_label("Primary key").fill("")
+    await page.get_by_role("button", name="Enroll").click()
+    await expect(page.get_by_text("Enrolled alone-1.")).to_be_visible()
+    key = console.gateway.json("enrollment", "show", "alone-1", "--keys")["primaryKey"]
+    assert key not in await page.content()
+    await page.get_by_role("button", name="Show keys").click()
+    await expect(page.get_by_text(key)).to_be_visible()
+    assert await console.faults() == []
+    username, _ = fleet.hub_login("alone-1")
+    token = fleet.token("localhost/devices/alone-1", "alone-1", key=key)
+    with Device.plain(console.gateway.setup) as device:
+        assert device.connect("alone-1", username, token) == 0
+        await page.get_by_role("button", name="New primary key").click()
+        await page.get_by_role("button", name="Make a new key").click()
+        await expect(page.get_by_text("Made a new key for alone-1.")).to_be_visible()
+        assert device.is_closed()
+    await page.get_by_role("button", name="Disable").click()
+    await page.get_by_role("button", name="Disable").click()
+    await expect(page.locator(".badge.disabled")).to_be_visible()
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("button", name="Delete").click()
+    await expect(page.get_by_text("Deleted alone-1.")).to_be_visible()
+
+
+async def test_a_certificate_and_a_tpm_are_enrolled(console: Console, tmp_path: Path) -> None:
+    page = console.page
+    leaf = pki.self_signed_device("alone-x509")
+    (tmp_path / "leaf.pem").write_bytes(leaf.certificate_pem)
+    await console.goto("/enrollments/new?device=alone-x509")
+    await page.get_by_label("The device proves itself by").select_option("x509")
+    await page.get_by_label("The device's certificate").set_input_files(tmp_path / "leaf.pem")
+    await page.get_by_role("button", name="Enroll").click()
+    await expect(page.get_by_text("its own certificate")).to_be_visible()
+    assert await console.faults() == []
+    await console.goto("/enrollments/new?device=alone-tpm")
+    await page.get_by_label("The device proves itself by").select_option("tpm")
+    await page.get_by_label("Endorsement key").fill("no key")
+    await page.get_by_role("button", name="Enroll").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    await expect(page.get_by_label("Endorsement key")).to_have_value("no key")
+
+
 async def test_a_template_is_imported_and_one_is_made_from_telemetry(console: Console, fleet: Fleet) -> None:
     page = console.page
     await console.goto("/templates/new")
@@ -215,7 +270,7 @@ async def test_a_template_is_imported_and_one_is_made_from_telemetry(console: Co
     await page.get_by_label("or paste it").fill(json.dumps(MODEL))
     await page.get_by_role("button", name="Publish").click()
     await expect(page.get_by_role("heading", name="Console mill")).to_be_visible()
-    await expect(page.locator(".tree")).to_contain_text("speed")
+    await expect(page.locator(".tree")).to_contain_text("speed double in radianPerSecond AngularVelocity")
     with fleet.hub("pages-new-kind") as device:
         device.publish(
             "devices/pages-new-kind/messages/events/%24.ct=application%2Fjson&%24.ce=utf-8", b'{"level": 4.5}'
@@ -259,6 +314,7 @@ async def test_a_viewer_sees_no_button_that_changes_something_and_the_server_ref
         "/device/pages-viewed",
         "/groups",
         "/groups/SAS-IoT-Devices",
+        "/enrollments",
         "/templates",
         "/jobs",
     ):

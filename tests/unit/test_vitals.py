@@ -34,7 +34,14 @@ def test_what_was_counted_before_does_not_count() -> None:
     total.value = 1000
     rate = Rate(total)
     seconds(rate, total, 5)
-    assert rate.to_json() == {"now": 5, "minute": 5, "hour": 5, "total": 1005, "lastMinute": [5]}
+    assert rate.to_json() == {
+        "now": 5,
+        "minute": 5,
+        "hour": 5,
+        "total": 1005,
+        "lastMinute": [5],
+        "lastHour": [],
+    }
 
 
 def test_an_hour_is_kept_and_no_more() -> None:
@@ -43,6 +50,17 @@ def test_an_hour_is_kept_and_no_more() -> None:
     seconds(rate, total, 100, *[1] * 3600)
     assert rate.last(10_000) == [1] * 3600
     assert rate.per_second(3600) == 1
+
+
+def test_the_last_hour_is_told_by_the_minute() -> None:
+    total = Total()
+    rate = Rate(total)
+    seconds(rate, total, *[1] * 60, *[2] * 60, 7)
+    assert rate.minutes() == [60, 120]
+    seconds(rate, total, *[0] * 59, *[3] * 3600)
+    assert rate.minutes() == [180] * 60
+    seconds(rate, total, 5)
+    assert rate.minutes() == [180] * 59
 
 
 def test_refusals_are_counted_by_reason_and_forgotten_after_an_hour() -> None:
