@@ -33,7 +33,7 @@ test: lint types setup-sdk ## Everything that has to pass, but for what has a ta
 test-load: setup ## The bench and the storm in small: does every scenario work?
 	$(PYTEST) -m load tests
 
-test-console: setup ## The web console in a real browser (Debian's chromium)
+test-console: setup setup-sdk ## The web console in a real browser (Debian's chromium)
 	$(PYTEST) tests/console
 
 screenshots: setup ## Pictures of the console for the documentation

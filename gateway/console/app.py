@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -90,9 +91,12 @@ async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Resp
 
 async def _to_sign_in(request: Request, _error: Exception) -> Response:
     """Somebody without a session is asked to sign in, and comes back to the page that was wanted."""
-    wanted = request.url.path if request.method == "GET" else "/"
-    if request.url.query and request.method == "GET":
-        wanted += f"?{request.url.query}"
+    if request.method == "GET":
+        wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    else:  # back to the page with the form, where console.js puts in again what was typed
+        form = urlsplit(request.headers.get("referer", ""))
+        is_ours = form.netloc == request.url.netloc
+        wanted = (form.path + (f"?{form.query}" if form.query else "") or "/") if is_ours else "/"
     return RedirectResponse(sign_in.link(wanted), status_code=HTTPStatus.SEE_OTHER)
 
 

@@ -19,7 +19,7 @@ from tests.support.gateway_process import GatewayProcess
 _PAGES = {
     "overview": "/", "devices": "/devices", "device": "/device/mill-07",
     "template": "/templates/show?id=dtmi:com:example:Thermostat;1",
-    "group": "/groups/Factory", "live": "/live",
+    "group": "/groups/Factory", "live": "/live", "enrollment": "/enrollment/saw-1",
 }  # fmt: skip
 _DESK, _PHONE = (1280, 860), (390, 844)
 MODELS = Path(__file__).parents[2] / "gateway" / "cli" / "demo_models"
@@ -55,6 +55,7 @@ def _populate(gateway: GatewayProcess, devices: contextlib.ExitStack) -> None:
     for number in range(3):
         with Device.plain(gateway.setup) as device:
             device.connect(f"press-{number}", *waiting.hub_login(f"press-{number}"))
+    gateway.cli("enrollment", "create", "saw-1")
     gateway.cli("block", "mill-03")
     for _ in range(4):
         with Device.plain(gateway.setup) as device:

@@ -65,6 +65,12 @@ async def run(order):
         if "component" in telemetry:
             message.custom_properties["$.sub"] = telemetry["component"]
         await device.send_message(message)
+    if order.get("linger_until_closed"):
+        closed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        device.on_connection_state_change = lambda: loop.call_soon_threadsafe(closed.set)
+        await closed.wait()
+        seen["closed"] = not device.connected
     await device.shutdown()
     return seen
 

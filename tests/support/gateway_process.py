@@ -79,7 +79,9 @@ class GatewayProcess:
         self.pid = 0
 
     def start(self) -> Self:
-        """Return when the gateway says that it is ready."""
+        """Return when the gateway says that it is ready. May be called again after `stop`; the log begins anew."""
+        self.log.clear()
+        self._news = queue.Queue()
         self.process = subprocess.Popen(
             [*self._command, "-c", self.setup["config"]],
             stdout=subprocess.PIPE,

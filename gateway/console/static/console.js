@@ -64,6 +64,39 @@ if (menu) {
   fit();
 }
 
+// A session may end in the middle of a form: what was typed waits in this tab until its form is there again. Never keys,
+// files, or what is hidden; and a form that was taken is forgotten with the next page that is not the sign-in.
+const TYPED = "typed";
+const SECRET = /key|credential|token|password/i;
+const typedIn = (form) => [...form.elements].filter((field) => field.name && !SECRET.test(field.name) && field.matches("input:not([type=hidden], [type=file], [type=password]), select, textarea"));
+
+function restoreTyped() {
+  const kept = JSON.parse(sessionStorage.getItem(TYPED) ?? "null");
+  if (!kept || location.pathname === "/sign-in") return;
+  sessionStorage.removeItem(TYPED);
+  const form = [...document.forms].find((each) => each.getAttribute("action") === kept.action);
+  if (!form || location.pathname !== kept.page || !document.referrer.includes("/sign-in")) return;
+  for (const field of typedIn(form)) {
+    const value = kept.fields[field.name];
+    if (value === undefined) continue;
+    if (field.matches("[type=checkbox], [type=radio]")) field.checked = value.includes(field.value);
+    else field.value = value[0];
+  }
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  const action = form.getAttribute("action"); // not form.action: a field may have that name
+  if (form.getAttribute("method") !== "post" || location.pathname === "/sign-in" || action === "/sign-out") return;
+  const fields = {};
+  for (const field of typedIn(form)) {
+    fields[field.name] ??= [];
+    if (!field.matches("[type=checkbox], [type=radio]") || field.checked) fields[field.name].push(field.value);
+  }
+  sessionStorage.setItem(TYPED, JSON.stringify({ page: location.pathname, action, fields }));
+});
+restoreTyped();
+
 for (const all of document.querySelectorAll("[data-tick-all]")) {
   all.addEventListener("change", () => {
     for (const box of document.querySelectorAll(`input[name="${CSS.escape(all.dataset.tickAll)}"]`)) box.checked = all.checked;
