@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from gateway.edge.v5 import DISCONNECTS
 from gateway.events import EVENTS
 from gateway.refusals import Reason, answer_for
 from gateway.session import CloseReason
+from gateway.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -50,3 +52,30 @@ def test_documents_link_to_what_exists() -> None:
     for page in DOCS.rglob("*.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_limit_in_the_security_page_is_the_setting_s_default() -> None:
+    rows = re.findall(
+        r"^\| `([a-z_.]+)` \| ([\d.,]+) \| .* \|$", section("security.md", "Limits"), re.MULTILINE
+    )
+    assert len(rows) > 30
+    for name, number in rows:
+        model: Any = Settings
+        *path, last = name.split(".")
+        for step in path:
+            model = model.model_fields[step].annotation
+            model = next(
+                (each for each in getattr(model, "__args__", ()) if hasattr(each, "model_fields")), model
+            )
+        assert float(number.replace(",", "")) == model.model_fields[last].default, name
+
+
+def test_every_test_that_the_security_page_names_is_there() -> None:
+    named = set(re.findall(r"`(test_\w+)`", section("security.md", "Gates")))
+    there = {
+        name
+        for file in (DOCS.parent / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 25
+    assert named <= there

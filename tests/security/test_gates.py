@@ -1,0 +1,156 @@
+"""What a hostile peer may not do: the gates of docs/security.md that no other test already holds."""
+
+import json
+
+import pytest
+from structlog.testing import capture_logs
+
+from gateway import mqtt
+from gateway.refusals import Reason, Refused
+from gateway.session import CloseReason
+from tests.support.device import Device, Fleet, packet, text
+from tests.support.gateway_process import GatewayProcess
+from tests.unit.edge.test_connection import CONNECT, Bench
+
+EVENTS = "devices/t-1/messages/events/"
+
+
+# Gate 1: one deadline for whoever is not done with CONNECT
+
+
+async def test_a_peer_that_sends_a_byte_a_second_is_closed_at_the_deadline_of_one_that_sends_none() -> None:
+    bench = Bench(connect_timeout_s=10)
+    for byte in CONNECT[:9]:
+        bench.connection.data_received(bytes((byte,)))
+        bench.wait(1)
+    assert not bench.channel.closed
+    bench.connection.data_received(CONNECT[9:10])
+    with capture_logs() as lines:
+        bench.wait(3)
+    assert bench.channel.closed
+    assert [line["reason"] for line in lines] == ["connect_timed_out"]
+
+
+def test_half_a_tls_hello_and_an_idle_socket_are_closed_within_the_connect_timeout(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    directory = tmp_path_factory.mktemp("deadline") / "gw"
+
+    def in_a_second(text: str) -> str:
+        return text.replace("    devices:\n", "    devices:\n      connect_timeout_s: 1\n", 1)
+
+    with GatewayProcess(directory, edit=in_a_second) as own:
+        for half in (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40)):
+            with Device.plain({"plainPort": own.setup["port"]}) as peer:
+                if half:
+                    peer.send(half)
+                assert peer.socket.recv(1) == b""
+        assert own.wait_for("connection.closed", reason="connect_timed_out")
+
+
+# Gate 2: how large a packet may be
+
+
+@pytest.mark.parametrize("size", [16 * 1024 + 1, 100_000, 268_435_455])
+async def test_an_unauthenticated_packet_over_16_kib_is_refused_by_its_header_alone(size: int) -> None:
+    bench = Bench()
+    length, remaining = b"", size
+    while True:
+        remaining, digit = divmod(remaining, 128)
+        length += bytes((digit | (0x80 if remaining else 0),))
+        if not remaining:
+            break
+    with capture_logs() as lines:
+        bench.connection.data_received(b"\x10" + length)
+    assert bench.channel.closed
+    assert "16384 are allowed" in lines[0]["detail"]
+
+
+async def test_an_authenticated_packet_may_have_256_kib_and_its_header_and_not_more() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic=EVENTS, payload=bytes(256 * 1024))))
+    assert bench.session.published == [EVENTS]
+    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic=EVENTS, payload=bytes(264 * 1024))))
+    assert bench.session.ended_with is CloseReason.PROTOCOL_VIOLATED
+
+
+# Gate 3: a bad login leaves nothing
+
+
+async def test_a_refused_login_with_a_will_leaves_no_session_no_will_and_no_memory_but_its_attempt() -> None:
+    will = mqtt.Will(topic=EVENTS, payload=b"gotcha")
+    bench = Bench(lambda: Refused(Reason.TOKEN_SIGNATURE_INVALID))
+    bench.connection.data_received(
+        mqtt.encode(mqtt.Connect("t-1", username="u", password=b"p", clean_session=False, will=will))
+    )
+    bench.connection.connection_lost(None)
+    edge = bench.edge
+    assert (edge.sessions.count, len(edge.connections), len(edge.deadlines)) == (0, 0, 0)
+    assert edge.sessions.resume("t-1", keeps=True, now=bench.now) is None
+    assert bench.session.ended_with is None
+
+
+# Gate 6: ids that mean something elsewhere
+
+
+@pytest.mark.parametrize(
+    "device_id",
+    ["a+b", "a#", "#", "+", "a/b", "../etc", "$SYS", "a b", "a\tb", "a\u202eb", "ä", "a" * 129, "a\n1"],
+    ids=ascii,
+)
+def test_an_id_with_a_wildcard_a_slash_or_a_control_character_is_refused_and_registers_nothing(
+    gateway: GatewayProcess, fleet: Fleet, device_id: str
+) -> None:
+    with Device.plain(gateway.setup) as device:
+        assert device.connect(device_id, *fleet.hub_login(device_id)) in {2, 4, 5}
+        assert device.is_closed()
+    assert gateway.cli("device", "show", "--", device_id, check=False).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "raw", [b"a\x00b", b"a\xffb", b"a\xed\xa0\x80"], ids=["NUL", "no UTF-8", "surrogate"]
+)
+def test_an_id_that_is_no_text_closes_the_connection(gateway: GatewayProcess, raw: bytes) -> None:
+    with Device.plain(gateway.setup) as device:
+        device.send(packet(1, 0, text("MQTT") + b"\x04\xc2\x00\x3c" + text(raw) + text("u") + text("p")))
+        assert device.is_closed()
+
+
+# Gate 8: nothing more is taken from a device that lost its right
+
+
+async def test_what_a_blocked_device_had_on_its_way_is_not_taken() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.connection.close(CloseReason.DEVICE_BLOCKED)
+    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic=EVENTS, payload=b"late")))
+    assert bench.session.published == []
+    assert bench.connection.publish("t", b"x", 1) is False
+
+
+async def test_messages_that_came_in_one_piece_with_the_one_that_ended_the_session_are_not_taken() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    wrong = mqtt.encode(mqtt.Publish(topic=EVENTS, payload=b"", qos=2, packet_id=1))
+    bench.connection.data_received(wrong + mqtt.encode(mqtt.Publish(topic=EVENTS, payload=b"late")))
+    assert bench.session.published == []
+
+
+# Gate 20: log injection
+
+
+def test_what_a_stranger_writes_into_ids_names_and_models_stays_on_one_line_of_the_log(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    forged = 'x\n{"event":"session.opened","device_id":"forged"}\r\x1b[2J'
+    with Device.plain(gateway.setup) as device:
+        assert device.connect(forged, f"localhost/{forged}/?api-version=2021-04-12", "p") in {2, 4, 5}
+    with Device.plain(gateway.setup) as device:
+        username, token = fleet.hub_login("inject-1", model=forged.replace("\n", "%0A"))
+        assert device.connect("inject-1", username, token) == 0
+    gateway.wait_for("session.opened", device_id="inject-1")
+    assert not gateway.lines("session.opened", device_id="forged")
+    for line in gateway.output:
+        assert json.loads(line)["event"]
+        assert "\x1b" not in line
