@@ -117,6 +117,14 @@ def health(config: Config = CONFIG, as_json: Json = False) -> None:
         print(f"healthy, {status['sessions']} sessions")
 
 
+@app.command()
+def doctor(config: Config = CONFIG, as_json: Json = False) -> None:
+    """Check file modes, weak settings, certificates, clock, database, disk space and limits. Exit code 1 if one is bad."""
+    from gateway.cli.doctor import run_checks  # noqa: PLC0415 - it needs more than other commands do
+
+    raise typer.Exit(run_checks(config, as_json=as_json))
+
+
 app.command("status")(status)
 app.command("why")(why)
 app.command("logs")(logs)
