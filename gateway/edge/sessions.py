@@ -108,8 +108,8 @@ class SessionTable:
         will = self._wills.pop(device_id, None) if self._wills else None
         if not keeps or (until is not None and now >= until):
             subscriptions = None
-            if will is not None:
-                will.publish()  # its session has ended
+        if will is not None and subscriptions is None:
+            will.publish()  # its session has ended, or was forgotten for want of room
         return subscriptions
 
     def hold_will(self, will: WaitingWill) -> bool:

@@ -230,6 +230,20 @@ async def test_a_device_that_comes_back_for_a_new_session_has_ended_the_old_one_
     assert session.wills == 1
 
 
+async def test_the_will_of_a_session_that_was_forgotten_for_want_of_room_is_published_when_its_device_is_back() -> (
+    None
+):
+    bench = Bench()
+    bench.connection.data_received(connect(will=WAITS, properties=KEPT))
+    session = bench.session
+    bench.connection.connection_lost(None)
+    for number in range(10):  # as many as there is room for
+        bench.edge.sessions.keep_subscriptions(f"other-{number}", {})
+    come_back(bench, clean_session=False, properties=KEPT)
+    assert connack(bench).session_present is False
+    assert session.wills == 1
+
+
 async def test_a_waiting_will_is_published_at_once_when_the_session_ends_before_it() -> None:
     def lost(**fields: Any) -> tuple[Bench, StubSession]:
         bench = Bench()
