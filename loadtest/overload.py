@@ -83,7 +83,8 @@ def overload(
         after = resident_bytes(server.pid)
     cores.end_all()
     shutil.rmtree(place)
-    share = result["admittedPerSecondMeanwhile"] / capacity
+    meanwhile = result["admittedPerSecondMeanwhile"] or 0.0  # below a whole second it is not counted
+    share = meanwhile / capacity
     latency = result["latencyMs"]
     for name, said in (
         (
@@ -92,7 +93,7 @@ def overload(
         ),
         (
             "admitted meanwhile",
-            f"{result['admittedPerSecondMeanwhile']:,.0f} a second, {share:.0%} of the capacity",
+            f"{meanwhile:,.0f} a second, {share:.0%} of the capacity",
         ),
         ("latency of the admitted", f"p50 {latency['p50'] / 1000:.1f} s, p99 {latency['p99'] / 1000:.1f} s"),
         (
