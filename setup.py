@@ -38,6 +38,7 @@ COMPILED = [
     "gateway/mqtt/codec.py",
     "gateway/mqtt/connection.py",
     "gateway/mqtt/errors.py",
+    "gateway/mqtt/headers.py",
     "gateway/mqtt/packets.py",
     "gateway/mqtt/properties.py",
     "gateway/mqtt/reasons.py",

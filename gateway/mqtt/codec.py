@@ -11,6 +11,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from gateway.mqtt import v5, v311
 from gateway.mqtt.errors import InvalidPacket, MalformedPacket, PacketTooLarge
+from gateway.mqtt.headers import CONNECT
 from gateway.mqtt.packets import ClientPacket, Connect, Packet, ServerPacket, UnsupportedProtocol
 from gateway.mqtt.wire import read_string
 
@@ -18,7 +19,6 @@ __all__ = ["CODECS", "MQTT_3_1_1", "MQTT_5", "Codec", "Decoder", "encode"]
 
 P = TypeVar("P")
 
-_CONNECT: Final = 0x10
 _PROTOCOL_NAME: Final = b"\x00\x04MQTT"
 _OLD_PROTOCOL_NAME: Final = "MQIsdp"
 """MQTT 3.1, before it was a standard."""
@@ -168,7 +168,7 @@ _CONNECT_DECODERS: Final[Mapping[int, Callable[[bytes], Connect]]] = {
 MQTT_3_1_1: Final = Codec(
     level=v311.LEVEL,
     tag=str,
-    from_client={_CONNECT: _decode_connect, **v311.FROM_CLIENT},
+    from_client={CONNECT: _decode_connect, **v311.FROM_CLIENT},
     from_server=v311.FROM_SERVER,
     encoders=v311.ENCODERS,
 )
@@ -176,7 +176,7 @@ MQTT_3_1_1: Final = Codec(
 MQTT_5: Final = Codec(
     level=v5.LEVEL,
     tag=v5.tag,
-    from_client={_CONNECT: _decode_connect, **v5.FROM_CLIENT},
+    from_client={CONNECT: _decode_connect, **v5.FROM_CLIENT},
     from_server=v5.FROM_SERVER,
     encoders=v5.ENCODERS,
 )

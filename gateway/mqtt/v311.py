@@ -9,6 +9,32 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.mqtt.errors import InvalidPacket, InvalidTopic, MalformedPacket
+from gateway.mqtt.headers import (
+    AUTH,
+    CLEAN_START,
+    CONNACK,
+    CONNECT,
+    DISCONNECT,
+    DUP,
+    PASSWORD,
+    PINGREQ,
+    PINGRESP,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    PUBREL,
+    RESERVED,
+    RETAIN,
+    SUBACK,
+    SUBSCRIBE,
+    UNSUBACK,
+    UNSUBSCRIBE,
+    USERNAME,
+    WILL,
+    WILL_QOS,
+    WILL_RETAIN,
+)
 from gateway.mqtt.packets import (
     ClientPacket,
     Connack,
@@ -53,49 +79,20 @@ __all__ = [
 
 LEVEL: Final = 4
 
-# First bytes: the type in the high half, the flags that belong to it in the low one (tables 2.1 and 2.2).
-_CONNECT: Final = 0x10
-_CONNACK: Final = 0x20
-_PUBLISH: Final = 0x30
-_PUBACK: Final = 0x40
-_PUBREC: Final = 0x50
-_PUBREL: Final = 0x62
-_PUBCOMP: Final = 0x70
-_SUBSCRIBE: Final = 0x82
-_SUBACK: Final = 0x90
-_UNSUBSCRIBE: Final = 0xA2
-_UNSUBACK: Final = 0xB0
-_PINGREQ: Final = 0xC0
-_PINGRESP: Final = 0xD0
-_DISCONNECT: Final = 0xE0
-_AUTH: Final = 0xF0  # MQTT 5 only; its header's flags are judged here too
-
-_DUP: Final = 0x08
-_RETAIN: Final = 0x01
-
-# CONNECT's flags (section 3.1.2.3)
-_RESERVED: Final = 0x01
-_CLEAN_SESSION: Final = 0x02
-_WILL: Final = 0x04
-_WILL_QOS: Final = 0x18
-_WILL_RETAIN: Final = 0x20
-_PASSWORD: Final = 0x40
-_USERNAME: Final = 0x80
-
 _CONNECT_PREFIX: Final = b"\x00\x04MQTT\x04"
 _CONNECT_HEADER_SIZE: Final = 10
 _ACK_SIZE: Final = 2
-PUBACK_HEADER: Final = bytes((_PUBACK, _ACK_SIZE))
+PUBACK_HEADER: Final = bytes((PUBACK, _ACK_SIZE))
 _MAX_QOS: Final = 2
 _MAX_KEEP_ALIVE: Final = 0xFFFF
 _SUBACK_CODES: Final = frozenset((0, 1, 2, 0x80))
 
 _FLAG_TAGS: Final = {
-    _PUBREL >> 4: "MQTT-3.6.1-1",
-    _SUBSCRIBE >> 4: "MQTT-3.8.1-1",
-    _UNSUBSCRIBE >> 4: "MQTT-3.10.1-1",
-    _DISCONNECT >> 4: "MQTT-3.14.1-1",
-    _AUTH >> 4: "MQTT5-3.15.1-1",
+    PUBREL >> 4: "MQTT-3.6.1-1",
+    SUBSCRIBE >> 4: "MQTT-3.8.1-1",
+    UNSUBSCRIBE >> 4: "MQTT-3.10.1-1",
+    DISCONNECT >> 4: "MQTT-3.14.1-1",
+    AUTH >> 4: "MQTT5-3.15.1-1",
 }
 
 
@@ -104,7 +101,7 @@ def header_fault(first_byte: int, decoders: Mapping[int, Any]) -> MalformedPacke
     packet_type = first_byte >> 4
     if not any(known >> 4 == packet_type for known in decoders):
         return MalformedPacket(f"packet type {packet_type} does not go this way", "MQTT-2.2.1")
-    if packet_type == _PUBLISH >> 4:
+    if packet_type == PUBLISH >> 4:
         if first_byte & 0x06 == 0x06:  # noqa: PLR2004 - both QoS bits
             return MalformedPacket("PUBLISH with QoS 3", "MQTT-3.3.1-4")
         return MalformedPacket("PUBLISH with QoS 0 and DUP", "MQTT-3.3.1-2")
@@ -125,24 +122,24 @@ def decode_connect(body: bytes) -> Connect:
     # [MQTT-3.1.3-1] and [MQTT-3.1.3-3]: the fields come in this order, the client id always
     client_id, pos = read_string(body, _CONNECT_HEADER_SIZE)
     will = None
-    if flags & _WILL:
+    if flags & WILL:
         topic, pos = read_string(body, pos)
         payload, pos = read_binary(body, pos)
         _check_received_name(topic)
         will = Will(
-            topic=topic, payload=payload, qos=(flags & _WILL_QOS) >> 3, retain=flags & _WILL_RETAIN != 0
+            topic=topic, payload=payload, qos=(flags & WILL_QOS) >> 3, retain=flags & WILL_RETAIN != 0
         )
     username = password = None
-    if flags & _USERNAME:
+    if flags & USERNAME:
         username, pos = read_string(body, pos)
-    if flags & _PASSWORD:
+    if flags & PASSWORD:
         password, pos = read_binary(body, pos)
     # A field whose flag is not set is a field too many [MQTT-3.1.2-11] [MQTT-3.1.2-18] [MQTT-3.1.2-20].
     if pos != len(body):
         raise MalformedPacket("CONNECT has more bytes than its flags say", "MQTT-3.1.2-18")
     return Connect(
         client_id=client_id,
-        clean_session=flags & _CLEAN_SESSION != 0,
+        clean_session=flags & CLEAN_START != 0,
         keep_alive=keep_alive,
         username=username,
         password=password,
@@ -152,16 +149,16 @@ def decode_connect(body: bytes) -> Connect:
 
 
 def _check_connect_flags(flags: int) -> None:
-    if flags & _RESERVED:
+    if flags & RESERVED:
         raise MalformedPacket("CONNECT's reserved flag is set", "MQTT-3.1.2-3")
-    if flags & _WILL:
-        if flags & _WILL_QOS == _WILL_QOS:
+    if flags & WILL:
+        if flags & WILL_QOS == WILL_QOS:
             raise MalformedPacket("CONNECT has a will of QoS 3", "MQTT-3.1.2-14")
-    elif flags & _WILL_QOS:
+    elif flags & WILL_QOS:
         raise MalformedPacket("CONNECT has a will QoS but no will", "MQTT-3.1.2-13")
-    elif flags & _WILL_RETAIN:
+    elif flags & WILL_RETAIN:
         raise MalformedPacket("CONNECT has a retained will but no will", "MQTT-3.1.2-15")
-    if flags & _PASSWORD and not flags & _USERNAME:
+    if flags & PASSWORD and not flags & USERNAME:
         raise MalformedPacket("CONNECT has a password but no user name", "MQTT-3.1.2-22")
 
 
@@ -190,8 +187,8 @@ def _decode_publish(first_byte: int, body: bytes) -> Publish:
         topic=topic,
         payload=body[pos:],
         qos=qos,
-        retain=first_byte & _RETAIN != 0,
-        dup=first_byte & _DUP != 0,
+        retain=first_byte & RETAIN != 0,
+        dup=first_byte & DUP != 0,
         packet_id=packet_id,
     )
 
@@ -277,28 +274,28 @@ def _read_filter(body: bytes, pos: int) -> tuple[str, int]:
 
 _BOTH_WAYS: Final[dict[int, Callable[[int, bytes], Any]]] = {
     # PUBLISH's flags are DUP, QoS and RETAIN; [MQTT-3.3.1-4] no QoS 3, [MQTT-3.3.1-2] no DUP with QoS 0
-    **{_PUBLISH | flags: _decode_publish for flags in (0, 1, 2, 3, 4, 5, 0xA, 0xB, 0xC, 0xD)},
-    _PUBACK: _ack_decoder(Puback, "PUBACK"),
-    _PUBREC: _ack_decoder(Pubrec, "PUBREC"),
-    _PUBREL: _ack_decoder(Pubrel, "PUBREL"),
-    _PUBCOMP: _ack_decoder(Pubcomp, "PUBCOMP"),
+    **{PUBLISH | flags: _decode_publish for flags in (0, 1, 2, 3, 4, 5, 0xA, 0xB, 0xC, 0xD)},
+    PUBACK: _ack_decoder(Puback, "PUBACK"),
+    PUBREC: _ack_decoder(Pubrec, "PUBREC"),
+    PUBREL: _ack_decoder(Pubrel, "PUBREL"),
+    PUBCOMP: _ack_decoder(Pubcomp, "PUBCOMP"),
 }
 
 FROM_CLIENT: Final[Mapping[int, Callable[[int, bytes], ClientPacket]]] = {
     **_BOTH_WAYS,
-    _SUBSCRIBE: _decode_subscribe,
-    _UNSUBSCRIBE: _decode_unsubscribe,
-    _PINGREQ: _empty_decoder(Pingreq(), "PINGREQ"),
-    _DISCONNECT: _empty_decoder(Disconnect(), "DISCONNECT"),
+    SUBSCRIBE: _decode_subscribe,
+    UNSUBSCRIBE: _decode_unsubscribe,
+    PINGREQ: _empty_decoder(Pingreq(), "PINGREQ"),
+    DISCONNECT: _empty_decoder(Disconnect(), "DISCONNECT"),
 }
 """What a client may send, except CONNECT, which has to be read to know its protocol level."""
 
 FROM_SERVER: Final[Mapping[int, Callable[[int, bytes], ServerPacket]]] = {
     **_BOTH_WAYS,
-    _CONNACK: _decode_connack,
-    _SUBACK: _decode_suback,
-    _UNSUBACK: _ack_decoder(Unsuback, "UNSUBACK"),
-    _PINGRESP: _empty_decoder(Pingresp(), "PINGRESP"),
+    CONNACK: _decode_connack,
+    SUBACK: _decode_suback,
+    UNSUBACK: _ack_decoder(Unsuback, "UNSUBACK"),
+    PINGRESP: _empty_decoder(Pingresp(), "PINGRESP"),
 }
 
 
@@ -308,23 +305,23 @@ FROM_SERVER: Final[Mapping[int, Callable[[int, bytes], ServerPacket]]] = {
 def _encode_connect(packet: Connect) -> bytes:
     if not 0 <= packet.keep_alive <= _MAX_KEEP_ALIVE:
         raise InvalidPacket("the keep-alive is not in 0..65535 seconds", "MQTT-3.1.2")
-    flags = _CLEAN_SESSION if packet.clean_session else 0
+    flags = CLEAN_START if packet.clean_session else 0
     payload = [write_string(packet.client_id)]
     if packet.will is not None:
         will = packet.will
-        flags |= _WILL | _checked_qos(will.qos) << 3 | (_WILL_RETAIN if will.retain else 0)
+        flags |= WILL | _checked_qos(will.qos) << 3 | (WILL_RETAIN if will.retain else 0)
         validate_topic_name(will.topic)
         payload += (write_string(will.topic), write_binary(will.payload))
     if packet.username is not None:
-        flags |= _USERNAME
+        flags |= USERNAME
         payload.append(write_string(packet.username))
     if packet.password is not None:
         if packet.username is None:
             raise InvalidPacket("CONNECT has a password but no user name", "MQTT-3.1.2-22")
-        flags |= _PASSWORD
+        flags |= PASSWORD
         payload.append(write_binary(packet.password))
     header = _CONNECT_PREFIX + bytes((flags, packet.keep_alive >> 8, packet.keep_alive & 0xFF))
-    return frame(_CONNECT, header + b"".join(payload))
+    return frame(CONNECT, header + b"".join(payload))
 
 
 def _encode_connack(packet: Connack) -> bytes:
@@ -332,18 +329,18 @@ def _encode_connack(packet: Connack) -> bytes:
         raise InvalidPacket("CONNACK's return code is reserved", "MQTT-3.2.2")
     if packet.code and packet.session_present:
         raise InvalidPacket("CONNACK refuses, yet a session is present", "MQTT-3.2.2-4")
-    return bytes((_CONNACK, _ACK_SIZE, packet.session_present, packet.code))
+    return bytes((CONNACK, _ACK_SIZE, packet.session_present, packet.code))
 
 
 def _encode_publish(packet: Publish) -> bytes:
     validate_topic_name(packet.topic)
     qos = _checked_qos(packet.qos)
-    first_byte = _PUBLISH | qos << 1 | (_RETAIN if packet.retain else 0)
+    first_byte = PUBLISH | qos << 1 | (RETAIN if packet.retain else 0)
     header = write_string(packet.topic)
     if qos:
         header += write_packet_id(packet.packet_id)
         if packet.dup:
-            first_byte |= _DUP
+            first_byte |= DUP
     elif packet.packet_id is not None:
         raise InvalidPacket("PUBLISH with QoS 0 and a packet identifier", "MQTT-2.3.1-5")
     elif packet.dup:
@@ -368,13 +365,13 @@ def _encode_subscribe(packet: Subscribe) -> bytes:
     for topic_filter, qos in packet.filters:
         validate_topic_filter(topic_filter)
         body += (write_string(topic_filter), bytes((_checked_qos(qos),)))
-    return frame(_SUBSCRIBE, b"".join(body))
+    return frame(SUBSCRIBE, b"".join(body))
 
 
 def _encode_suback(packet: Suback) -> bytes:
     if not packet.codes or not _SUBACK_CODES.issuperset(packet.codes):
         raise InvalidPacket("SUBACK's return codes are not 0, 1, 2 or 0x80, one at least", "MQTT-3.9.3-2")
-    return frame(_SUBACK, write_packet_id(packet.packet_id) + bytes(packet.codes))
+    return frame(SUBACK, write_packet_id(packet.packet_id) + bytes(packet.codes))
 
 
 def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
@@ -384,7 +381,7 @@ def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
     for topic_filter in packet.filters:
         validate_topic_filter(topic_filter)
         body.append(write_string(topic_filter))
-    return frame(_UNSUBSCRIBE, b"".join(body))
+    return frame(UNSUBSCRIBE, b"".join(body))
 
 
 def _checked_qos(qos: int) -> int:
@@ -397,15 +394,15 @@ ENCODERS: Final[Mapping[type[Packet], Callable[[Any], bytes]]] = {
     Connect: _encode_connect,
     Connack: _encode_connack,
     Publish: _encode_publish,
-    Puback: _ack_encoder(_PUBACK),
-    Pubrec: _ack_encoder(_PUBREC),
-    Pubrel: _ack_encoder(_PUBREL),
-    Pubcomp: _ack_encoder(_PUBCOMP),
+    Puback: _ack_encoder(PUBACK),
+    Pubrec: _ack_encoder(PUBREC),
+    Pubrel: _ack_encoder(PUBREL),
+    Pubcomp: _ack_encoder(PUBCOMP),
     Subscribe: _encode_subscribe,
     Suback: _encode_suback,
     Unsubscribe: _encode_unsubscribe,
-    Unsuback: _ack_encoder(_UNSUBACK),
-    Pingreq: lambda _: bytes((_PINGREQ, 0)),
-    Pingresp: lambda _: bytes((_PINGRESP, 0)),
-    Disconnect: lambda _: bytes((_DISCONNECT, 0)),
+    Unsuback: _ack_encoder(UNSUBACK),
+    Pingreq: lambda _: bytes((PINGREQ, 0)),
+    Pingresp: lambda _: bytes((PINGRESP, 0)),
+    Disconnect: lambda _: bytes((DISCONNECT, 0)),
 }

@@ -8,6 +8,32 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from gateway.mqtt.errors import InvalidPacket, InvalidTopic, MalformedPacket
+from gateway.mqtt.headers import (
+    AUTH,
+    CLEAN_START,
+    CONNACK,
+    CONNECT,
+    DISCONNECT,
+    DUP,
+    PASSWORD,
+    PINGREQ,
+    PINGRESP,
+    PUBACK,
+    PUBCOMP,
+    PUBLISH,
+    PUBREC,
+    PUBREL,
+    RESERVED,
+    RETAIN,
+    SUBACK,
+    SUBSCRIBE,
+    UNSUBACK,
+    UNSUBSCRIBE,
+    USERNAME,
+    WILL,
+    WILL_QOS,
+    WILL_RETAIN,
+)
 from gateway.mqtt.packets import (
     MAXIMUM_QOS,
     NO_LOCAL,
@@ -49,34 +75,6 @@ __all__ = ["ENCODERS", "FROM_CLIENT", "FROM_SERVER", "LEVEL", "decode_connect", 
 
 LEVEL: Final = 5
 
-_CONNECT: Final = 0x10
-_CONNACK: Final = 0x20
-_PUBLISH: Final = 0x30
-_PUBACK: Final = 0x40
-_PUBREC: Final = 0x50
-_PUBREL: Final = 0x62
-_PUBCOMP: Final = 0x70
-_SUBSCRIBE: Final = 0x82
-_SUBACK: Final = 0x90
-_UNSUBSCRIBE: Final = 0xA2
-_UNSUBACK: Final = 0xB0
-_PINGREQ: Final = 0xC0
-_PINGRESP: Final = 0xD0
-_DISCONNECT: Final = 0xE0
-_AUTH: Final = 0xF0
-
-_DUP: Final = 0x08
-_RETAIN: Final = 0x01
-
-# CONNECT's flags (section 3.1.2.3)
-_RESERVED: Final = 0x01
-_CLEAN_START: Final = 0x02
-_WILL: Final = 0x04
-_WILL_QOS: Final = 0x18
-_WILL_RETAIN: Final = 0x20
-_PASSWORD: Final = 0x40
-_USERNAME: Final = 0x80
-
 _CONNECT_PREFIX: Final = b"\x00\x04MQTT\x05"
 _CONNECT_HEADER_SIZE: Final = 10
 _MAX_KEEP_ALIVE: Final = 0xFFFF
@@ -96,7 +94,6 @@ _TAGS: Final = {
     "MQTT-2.2.3": "MQTT5-2.1.4",
     "MQTT-2.3.1": "MQTT5-2.2.1",
     "MQTT-2.3.1-1": "MQTT5-2.2.1-3",
-    "MQTT-3.1.0-2": "MQTT5-3.1.0-2",
     "MQTT-4.7.1-1": "MQTT5-4.7.0-1",
     "MQTT-4.7.1-2": "MQTT5-4.7.1-1",
     "MQTT-4.7.1-3": "MQTT5-4.7.1-2",
@@ -124,25 +121,25 @@ def decode_connect(body: bytes) -> Connect:
     # [MQTT5-3.1.3-1] and [MQTT5-3.1.3-3]: the fields come in this order, the client id always
     client_id, pos = read_string(body, pos)
     will = None
-    if flags & _WILL:
+    if flags & WILL:
         will_properties, pos = read_properties(body, pos, "will")
         topic, pos = read_string(body, pos)
         payload, pos = read_binary(body, pos)
         _check_name(topic)
         will = Will(
-            topic=topic, payload=payload, qos=(flags & _WILL_QOS) >> 3, retain=flags & _WILL_RETAIN != 0,
+            topic=topic, payload=payload, qos=(flags & WILL_QOS) >> 3, retain=flags & WILL_RETAIN != 0,
             properties=will_properties,
         )  # fmt: skip
     username = password = None
-    if flags & _USERNAME:
+    if flags & USERNAME:
         username, pos = read_string(body, pos)
-    if flags & _PASSWORD:
+    if flags & PASSWORD:
         password, pos = read_binary(body, pos)
     if pos != len(body):
         raise MalformedPacket("CONNECT has more bytes than its flags say", "MQTT5-3.1.2-16")
     return Connect(
         client_id,
-        flags & _CLEAN_START != 0,
+        flags & CLEAN_START != 0,
         body[8] << 8 | body[9],
         username,
         password,
@@ -153,14 +150,14 @@ def decode_connect(body: bytes) -> Connect:
 
 
 def _check_connect_flags(flags: int) -> None:
-    if flags & _RESERVED:
+    if flags & RESERVED:
         raise MalformedPacket("CONNECT's reserved flag is set", "MQTT5-3.1.2-3")
-    if flags & _WILL:
-        if flags & _WILL_QOS == _WILL_QOS:
+    if flags & WILL:
+        if flags & WILL_QOS == WILL_QOS:
             raise MalformedPacket("CONNECT has a will of QoS 3", "MQTT5-3.1.2-12")
-    elif flags & _WILL_QOS:
+    elif flags & WILL_QOS:
         raise MalformedPacket("CONNECT has a will QoS but no will", "MQTT5-3.1.2-11")
-    elif flags & _WILL_RETAIN:
+    elif flags & WILL_RETAIN:
         raise MalformedPacket("CONNECT has a retained will but no will", "MQTT5-3.1.2-13")
 
 
@@ -191,7 +188,7 @@ def _decode_publish(first_byte: int, body: bytes) -> Publish:
     elif properties.topic_alias is None:
         raise MalformedPacket("PUBLISH has neither a topic nor an alias", "MQTT5-3.3.2-8", _PROTOCOL_ERROR)
     return Publish(
-        topic, body[pos:], qos, first_byte & _RETAIN != 0, first_byte & _DUP != 0, packet_id, properties
+        topic, body[pos:], qos, first_byte & RETAIN != 0, first_byte & DUP != 0, packet_id, properties
     )
 
 
@@ -343,30 +340,30 @@ def _read_filter(body: bytes, pos: int) -> tuple[str, int]:
 
 _BOTH_WAYS: Final[dict[int, Callable[[int, bytes], Any]]] = {
     # [MQTT5-3.3.1-4] no QoS 3, [MQTT5-3.3.1-2] no DUP with QoS 0
-    **{_PUBLISH | flags: _decode_publish for flags in (0, 1, 2, 3, 4, 5, 0xA, 0xB, 0xC, 0xD)},
-    _PUBACK: _ack_decoder(Puback, "PUBACK"),
-    _PUBREC: _ack_decoder(Pubrec, "PUBREC"),
-    _PUBREL: _ack_decoder(Pubrel, "PUBREL"),
-    _PUBCOMP: _ack_decoder(Pubcomp, "PUBCOMP"),
-    _AUTH: _decode_auth,
+    **{PUBLISH | flags: _decode_publish for flags in (0, 1, 2, 3, 4, 5, 0xA, 0xB, 0xC, 0xD)},
+    PUBACK: _ack_decoder(Puback, "PUBACK"),
+    PUBREC: _ack_decoder(Pubrec, "PUBREC"),
+    PUBREL: _ack_decoder(Pubrel, "PUBREL"),
+    PUBCOMP: _ack_decoder(Pubcomp, "PUBCOMP"),
+    AUTH: _decode_auth,
 }
 
 FROM_CLIENT: Final[Mapping[int, Callable[[int, bytes], ClientPacket]]] = {
     **_BOTH_WAYS,
-    _SUBSCRIBE: _decode_subscribe,
-    _UNSUBSCRIBE: _decode_unsubscribe,
-    _PINGREQ: _empty_decoder(Pingreq(), "PINGREQ"),
-    _DISCONNECT: _decode_disconnect_of_client,
+    SUBSCRIBE: _decode_subscribe,
+    UNSUBSCRIBE: _decode_unsubscribe,
+    PINGREQ: _empty_decoder(Pingreq(), "PINGREQ"),
+    DISCONNECT: _decode_disconnect_of_client,
 }
 """What a client may send, except CONNECT, which has to be read to know its protocol level."""
 
 FROM_SERVER: Final[Mapping[int, Callable[[int, bytes], ServerPacket]]] = {
     **_BOTH_WAYS,
-    _CONNACK: _decode_connack,
-    _SUBACK: _codes_decoder(Suback, "SUBACK", "MQTT5-3.9.3-2"),
-    _UNSUBACK: _codes_decoder(Unsuback, "UNSUBACK", "MQTT5-3.11.3-2"),
-    _PINGRESP: _empty_decoder(Pingresp(), "PINGRESP"),
-    _DISCONNECT: _decode_disconnect_of_server,
+    CONNACK: _decode_connack,
+    SUBACK: _codes_decoder(Suback, "SUBACK", "MQTT5-3.9.3-2"),
+    UNSUBACK: _codes_decoder(Unsuback, "UNSUBACK", "MQTT5-3.11.3-2"),
+    PINGRESP: _empty_decoder(Pingresp(), "PINGRESP"),
+    DISCONNECT: _decode_disconnect_of_server,
 }
 
 
@@ -376,23 +373,23 @@ FROM_SERVER: Final[Mapping[int, Callable[[int, bytes], ServerPacket]]] = {
 def _encode_connect(packet: Connect) -> bytes:
     if not 0 <= packet.keep_alive <= _MAX_KEEP_ALIVE:
         raise InvalidPacket("the keep-alive is not in 0..65535 seconds", "MQTT5-3.1.2.10")
-    flags = _CLEAN_START if packet.clean_session else 0
+    flags = CLEAN_START if packet.clean_session else 0
     payload = [write_string(packet.client_id)]
     if packet.will is not None:
         will = packet.will
-        flags |= _WILL | _checked_qos(will.qos) << 3 | (_WILL_RETAIN if will.retain else 0)
+        flags |= WILL | _checked_qos(will.qos) << 3 | (WILL_RETAIN if will.retain else 0)
         validate_topic_name(will.topic)
         payload += (
             write_properties(will.properties, "will"), write_string(will.topic), write_binary(will.payload),
         )  # fmt: skip
     if packet.username is not None:
-        flags |= _USERNAME
+        flags |= USERNAME
         payload.append(write_string(packet.username))
     if packet.password is not None:
-        flags |= _PASSWORD
+        flags |= PASSWORD
         payload.append(write_binary(packet.password))
     header = _CONNECT_PREFIX + bytes((flags, packet.keep_alive >> 8, packet.keep_alive & 0xFF))
-    return frame(_CONNECT, header + write_properties(packet.properties, "CONNECT") + b"".join(payload))
+    return frame(CONNECT, header + write_properties(packet.properties, "CONNECT") + b"".join(payload))
 
 
 def _encode_connack(packet: Connack) -> bytes:
@@ -400,7 +397,7 @@ def _encode_connack(packet: Connack) -> bytes:
     if packet.code and packet.session_present:
         raise InvalidPacket("CONNACK refuses, yet a session is present", "MQTT5-3.2.2-6")
     return frame(
-        _CONNACK,
+        CONNACK,
         bytes((packet.session_present, packet.code)) + write_properties(packet.properties, "CONNACK"),
     )
 
@@ -409,12 +406,12 @@ def _encode_publish(packet: Publish) -> bytes:
     if packet.topic or packet.properties.topic_alias is None:
         validate_topic_name(packet.topic)
     qos = _checked_qos(packet.qos)
-    first_byte = _PUBLISH | qos << 1 | (_RETAIN if packet.retain else 0)
+    first_byte = PUBLISH | qos << 1 | (RETAIN if packet.retain else 0)
     header = write_string(packet.topic)
     if qos:
         header += write_packet_id(packet.packet_id)
         if packet.dup:
-            first_byte |= _DUP
+            first_byte |= DUP
     elif packet.packet_id is not None:
         raise InvalidPacket("PUBLISH with QoS 0 and a packet identifier", "MQTT5-2.2.1-2")
     elif packet.dup:
@@ -457,7 +454,7 @@ def _encode_subscribe(packet: Subscribe) -> bytes:
         except MalformedPacket as error:
             raise InvalidPacket(error.message, error.tag) from None
         body += (write_string(topic_filter), bytes((options,)))
-    return frame(_SUBSCRIBE, b"".join(body))
+    return frame(SUBSCRIBE, b"".join(body))
 
 
 def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
@@ -467,7 +464,7 @@ def _encode_unsubscribe(packet: Unsubscribe) -> bytes:
     for topic_filter in packet.filters:
         validate_topic_filter(topic_filter)
         body.append(write_string(topic_filter))
-    return frame(_UNSUBSCRIBE, b"".join(body))
+    return frame(UNSUBSCRIBE, b"".join(body))
 
 
 def _codes_encoder(first_byte: int, name: str) -> Callable[[Any], bytes]:
@@ -500,16 +497,16 @@ ENCODERS: Final[Mapping[type[Packet], Callable[[Any], bytes]]] = {
     Connect: _encode_connect,
     Connack: _encode_connack,
     Publish: _encode_publish,
-    Puback: _ack_encoder(_PUBACK, "PUBACK"),
-    Pubrec: _ack_encoder(_PUBREC, "PUBREC"),
-    Pubrel: _ack_encoder(_PUBREL, "PUBREL"),
-    Pubcomp: _ack_encoder(_PUBCOMP, "PUBCOMP"),
+    Puback: _ack_encoder(PUBACK, "PUBACK"),
+    Pubrec: _ack_encoder(PUBREC, "PUBREC"),
+    Pubrel: _ack_encoder(PUBREL, "PUBREL"),
+    Pubcomp: _ack_encoder(PUBCOMP, "PUBCOMP"),
     Subscribe: _encode_subscribe,
-    Suback: _codes_encoder(_SUBACK, "SUBACK"),
+    Suback: _codes_encoder(SUBACK, "SUBACK"),
     Unsubscribe: _encode_unsubscribe,
-    Unsuback: _codes_encoder(_UNSUBACK, "UNSUBACK"),
-    Pingreq: lambda _: bytes((_PINGREQ, 0)),
-    Pingresp: lambda _: bytes((_PINGRESP, 0)),
-    Disconnect: _reason_encoder(_DISCONNECT, "DISCONNECT"),
-    Auth: _reason_encoder(_AUTH, "AUTH"),
+    Unsuback: _codes_encoder(UNSUBACK, "UNSUBACK"),
+    Pingreq: lambda _: bytes((PINGREQ, 0)),
+    Pingresp: lambda _: bytes((PINGRESP, 0)),
+    Disconnect: _reason_encoder(DISCONNECT, "DISCONNECT"),
+    Auth: _reason_encoder(AUTH, "AUTH"),
 }
