@@ -43,7 +43,7 @@ from gateway.free_memory import FreeMemory, find_malloc_trim
 from gateway.groups import Groups
 from gateway.hub.session import HubSession
 from gateway.log import get_logger
-from gateway.open_files import allow_open_files
+from gateway.open_files import allow_open_files, spare_files
 from gateway.operations import NullSessions, Operations
 from gateway.operations import Sessions as OperatorSessions
 from gateway.refusals import Refused
@@ -71,8 +71,6 @@ log = get_logger()
 _TICK_S = 1.0
 _CLOSING_POLL_S = 0.02
 _GC_THRESHOLDS = (50_000, 20, 50)
-_SPARE_FILES = 512
-"""For the applications, the store, the listeners, the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,7 +450,7 @@ def _storm_to_json(edge: Edge) -> dict[str, int]:
 
 def _room_for_connections(devices: DeviceSettings) -> int:
     """How many devices may be connected: the setting, or what the system lets this process open."""
-    spare = devices.storm.max_waiting + _SPARE_FILES
+    spare = spare_files(devices.storm.max_waiting)
     allowed = allow_open_files(devices.max_connections + spare) - spare
     if allowed >= devices.max_connections:
         return devices.max_connections

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from cryptography import x509
 
 from gateway.cli.output import print_json, print_table, printable
+from gateway.open_files import spare_files
 from gateway.settings import Settings, load_settings
 
 __all__ = ["Finding", "Level", "examine", "run_checks"]
@@ -29,8 +30,6 @@ _SOON_DAYS: Final = 30
 _LONG_LEEWAY_S: Final = 300
 _LEAST_FREE_BYTES: Final = 512 * 1024 * 1024
 _CLOCK_SLACK_S: Final = 5
-_SPARE_FILES: Final = 200
-"""Descriptors beside the devices' own: the database, the log, operators."""
 _CLOCK_UNSYNCHRONIZED: Final = 0x0040
 _CLOCK_ERROR: Final = 5
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
@@ -243,7 +242,7 @@ def _room(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding(Level.OK, "disk", f"{free / 1e9:.1f} GB are free")
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = settings.devices.max_connections + _SPARE_FILES
+    wanted = settings.devices.max_connections + spare_files(settings.devices.storm.max_waiting)
     if hard != resource.RLIM_INFINITY and hard < wanted:
         yield Finding(
             Level.WARNING, "open files", f"the system allows {hard:,} of the {wanted:,} that are wanted",

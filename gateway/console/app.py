@@ -37,7 +37,7 @@ log = get_logger()
 
 _ROUTERS: Final = (
     sign_in.router, overview.router, live.router, devices.router, device.router, jobs.router, groups.router,
-    enrollments.router,    templates.router, audit.router, tokens.router,
+    enrollments.router, templates.router, audit.router, tokens.router,
 )  # fmt: skip
 _STATIC: Final = Path(__file__).parent / "static"
 _HEADERS: Final = {
