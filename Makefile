@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
+.PHONY: help interop test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -63,6 +63,11 @@ e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
 
 fuzz: setup ## The property tests with fifty times as many random examples
 	$(PYTEST) --hypothesis-profile=fuzz tests/unit
+
+# PAHO_TESTING=DIR is a checkout of github.com/eclipse/paho.mqtt.testing (docs/conformance.md).
+interop: setup ## Eclipse Paho's own interoperability suite: PAHO_TESTING=DIR make interop (four minutes, port 1883)
+	@test -n "$(PAHO_TESTING)" || { echo "set PAHO_TESTING to a checkout of github.com/eclipse/paho.mqtt.testing"; exit 2; }
+	$(BIN)/python -m tests.conformance.interop.run_paho "$(PAHO_TESTING)"
 
 # GATEWAY_MODEL_REPOSITORY=DIR adds every model of a checkout of a model repository.
 slow: setup ## Every model of a model repository: GATEWAY_MODEL_REPOSITORY=DIR make slow

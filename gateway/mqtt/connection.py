@@ -102,7 +102,6 @@ client id leads to REFUSING [MQTT-3.1.3-8]."""
 
 _READING: Final = frozenset((State.NEW, State.OPEN))
 _MIN_CLIENT_PACKET_SIZE: Final = 256
-"""Ours: a client of MQTT 5 that takes less could not take every CONNACK."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +131,8 @@ class ServerConnection:
 
     Until the CONNECT is accepted a packet may have `max_connect_packet_size` bytes, and as many may wait for
     the decision; then `max_packet_size`. At most `max_inflight` QoS 1 messages to the client are
-    unacknowledged, and no more than the client's Receive Maximum.
+    unacknowledged, and no more than the client's Receive Maximum. A client of MQTT 5 that takes packets of less than
+    `min_client_packet_size` bytes is refused: it could not take every CONNACK.
     """
 
     __slots__ = (
@@ -143,10 +143,18 @@ class ServerConnection:
         "_last_packet_id",
         "_max_inflight",
         "_max_packet_size",
+        "_min_client_packet_size",
         "_state",
     )
 
-    def __init__(self, *, max_connect_packet_size: int, max_packet_size: int, max_inflight: int) -> None:
+    def __init__(
+        self,
+        *,
+        max_connect_packet_size: int,
+        max_packet_size: int,
+        max_inflight: int,
+        min_client_packet_size: int = _MIN_CLIENT_PACKET_SIZE,
+    ) -> None:
         if not 1 <= max_inflight <= _MAX_PACKET_ID:
             raise ValueError("max_inflight is not in 1..65535")
         self._state = State.NEW
@@ -155,6 +163,7 @@ class ServerConnection:
         self._decoder = Decoder(MQTT_3_1_1.from_client, max_packet_size=max_connect_packet_size)
         self._max_packet_size = max_packet_size
         self._max_inflight = max_inflight
+        self._min_client_packet_size = min_client_packet_size
         self._inflight: set[int] = set()
         self._last_packet_id = 0
 
@@ -303,10 +312,10 @@ class ServerConnection:
             self._codec = MQTT_5
             self._decoder.decoders = MQTT_5.from_client
             self._agreement = Agreement(connect)
-            if self._agreement.max_packet_size < _MIN_CLIENT_PACKET_SIZE:
+            if self._agreement.max_packet_size < self._min_client_packet_size:
                 return self._violation(
                     f"the client takes packets of {self._agreement.max_packet_size} bytes at most, and"
-                    f" {_MIN_CLIENT_PACKET_SIZE} are needed",
+                    f" {self._min_client_packet_size} are needed",
                     reason=ReasonCode.PACKET_TOO_LARGE,
                 )
         return connect

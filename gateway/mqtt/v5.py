@@ -248,8 +248,17 @@ def _check_options(topic_filter: str, options: int) -> None:
         raise MalformedPacket("SUBSCRIBE asks for QoS 3", "MQTT5-3.8.3.1", _PROTOCOL_ERROR)
     if options & RETAIN_HANDLING == RETAIN_HANDLING:
         raise MalformedPacket("SUBSCRIBE asks for retain handling 3", "MQTT5-3.8.3.1", _PROTOCOL_ERROR)
-    if options & NO_LOCAL and topic_filter.startswith(SHARED_PREFIX):
-        raise MalformedPacket("a shared subscription asks for No Local", "MQTT5-3.8.3-4", _PROTOCOL_ERROR)
+    if topic_filter.startswith(SHARED_PREFIX):
+        if options & NO_LOCAL:
+            raise MalformedPacket("a shared subscription asks for No Local", "MQTT5-3.8.3-4", _PROTOCOL_ERROR)
+        name, _, shared = topic_filter[len(SHARED_PREFIX) :].partition("/")
+        if not name:
+            raise MalformedPacket("a shared subscription has no name", "MQTT5-4.8.2-1", _TOPIC_FILTER_INVALID)
+        if "+" in name or "#" in name or not shared:
+            raise MalformedPacket(
+                "a shared subscription's name has a wildcard or no filter behind it", "MQTT5-4.8.2-2",
+                _TOPIC_FILTER_INVALID,
+            )  # fmt: skip
 
 
 def _decode_unsubscribe(_: int, body: bytes) -> Unsubscribe:

@@ -82,6 +82,7 @@ def connected(gateway: GatewayProcess, fleet: Fleet) -> Iterator[Any]:
         client.end()
 
 
+@pytest.mark.covers(mqtt5="3.2.2-9")
 async def test_a_device_of_mqtt_5_is_told_the_limits_and_its_messages_arrive_with_their_properties(
     gateway: GatewayProcess, fleet: Fleet, connected: Any
 ) -> None:
@@ -102,6 +103,7 @@ async def test_a_device_of_mqtt_5_is_told_the_limits_and_its_messages_arrive_wit
             assert envelope["systemProperties"] == {"ct": "application/json"}
 
 
+@pytest.mark.covers(mqtt5="3.1.4-2")
 def test_a_refused_device_of_mqtt_5_reads_why(gateway: GatewayProcess, fleet: Fleet) -> None:
     username, _ = fleet.hub_login("five-2")
     old = fleet.token("localhost/devices/five-2", "five-2", expires_in_s=-60)
@@ -114,6 +116,7 @@ def test_a_refused_device_of_mqtt_5_reads_why(gateway: GatewayProcess, fleet: Fl
         assert told.ReasonString == words
 
 
+@pytest.mark.covers(mqtt5="3.1.4-3")
 def test_a_device_that_is_taken_over_or_blocked_reads_why_its_session_ended(
     gateway: GatewayProcess, fleet: Fleet, connected: Any
 ) -> None:
@@ -127,6 +130,7 @@ def test_a_device_that_is_taken_over_or_blocked_reads_why_its_session_ended(
     assert (code.value, told.ReasonString) == (0x87, "device blocked")
 
 
+@pytest.mark.covers(mqtt5="3.1.3-6 3.1.3-7 3.2.2-16")
 def test_a_device_without_a_client_id_is_called_by_the_name_it_proved(
     connected: Any, gateway: GatewayProcess, fleet: Fleet
 ) -> None:
@@ -221,6 +225,7 @@ def test_a_new_token_by_auth_renews_the_session_without_a_new_connection(
     assert renewed["expires_at"] > 0
 
 
+@pytest.mark.covers(mqtt5="4.12.0-4 4.12.1-2")
 def test_a_wrong_token_by_auth_ends_the_session_and_says_so(gateway: GatewayProcess, fleet: Fleet) -> None:
     with sas_session(gateway, fleet, "renew-2") as wire:
         answer = wire.ask(again(fleet.token("localhost/devices/renew-2", "renew-1")))
@@ -239,6 +244,7 @@ def test_nobody_renews_with_the_token_of_another_device(gateway: GatewayProcess,
         assert answer.properties.reason_string == "the token's sr does not name this device here"
 
 
+@pytest.mark.covers(mqtt5="4.12.0-1")
 def test_another_authentication_method_is_refused(gateway: GatewayProcess, fleet: Fleet) -> None:
     username, token = fleet.hub_login("five-10")
     with Device.plain(gateway.setup) as device:

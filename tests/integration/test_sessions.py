@@ -23,6 +23,7 @@ def test_a_wrong_password_for_a_connected_device_leaves_it_connected_and_its_sub
     assert len(gateway.lines("connect.refused", device_id="victim-1")) == 4
 
 
+@pytest.mark.covers(mqtt311="3.1.4-2")
 def test_a_newer_connection_of_the_same_device_takes_over(gateway: GatewayProcess, fleet: Fleet) -> None:
     with fleet.hub("twice-1") as older, fleet.hub("twice-1") as newer:
         assert older.is_closed()
@@ -38,6 +39,7 @@ def test_provisioning_again_leaves_the_hub_session_of_the_device_alone(fleet: Fl
         hub.ping()
 
 
+@pytest.mark.covers(mqtt311="3.2.2-1 3.2.2-2 3.2.2-3 3.1.2-4 3.1.2-6")
 def test_session_present_is_said_only_when_subscriptions_were_kept(fleet: Fleet) -> None:
     with fleet.hub("keeper-1", clean=False) as device:
         assert device.session_present is False
@@ -64,6 +66,7 @@ def test_session_present_is_said_only_when_subscriptions_were_kept(fleet: Fleet)
         ("$dps/registrations/PUT/iotdps-register/?$rid=1", 1, "topic_unknown"),
     ],
 )
+@pytest.mark.covers(mqtt311="3.3.5-2")
 def test_an_undocumented_publish_closes_the_connection(
     gateway: GatewayProcess, fleet: Fleet, topic: str, qos: int, reason: str
 ) -> None:
@@ -82,6 +85,7 @@ def test_an_undocumented_subscription_closes_the_connection(gateway: GatewayProc
     gateway.wait_for("session.closed", device_id="curious-1", reason="topic_unknown")
 
 
+@pytest.mark.covers(mqtt311="3.8.4-6", mqtt5="3.2.2-10")
 def test_every_documented_subscription_is_granted_and_quality_of_service_2_becomes_1(fleet: Fleet) -> None:
     filters = (TWIN_RESPONSES, "$iothub/twin/PATCH/properties/desired/#", "$iothub/methods/POST/#",
                "devices/sub-1/messages/devicebound/#")  # fmt: skip
@@ -113,6 +117,7 @@ def test_a_session_ends_when_its_token_expires(gateway: GatewayProcess, fleet: F
     gateway.wait_for("session.closed", device_id="short-1", reason="token_expired")
 
 
+@pytest.mark.covers(mqtt311="3.1.2-24")
 def test_a_silent_device_is_closed_after_one_and_a_half_keep_alives(
     gateway: GatewayProcess, fleet: Fleet
 ) -> None:

@@ -39,6 +39,10 @@ def test_packet_is_written(vector):
 
 
 @valid
+@pytest.mark.covers(
+    mqtt311="1.5.3-3 2.2.2-1 2.3.1-5 3.1.3-1 3.1.3-3 3.3.2-1 7.1.1-1",
+    mqtt5="1.5.4-3 2.2.1-2 2.2.2-1 3.1.3-1 3.1.3-3 3.3.2-1 4.2-1",
+)
 def test_packet_that_arrives_byte_by_byte_is_read_with_its_last_byte(vector):
     decoder = decoder_for(vector)
     for position in range(len(vector.data) - 1):
@@ -132,3 +136,49 @@ def test_vectors_are_many_and_told_apart_by_their_descriptions():
     every = VALID + INVALID
     assert len(every) >= 240
     assert len({vector.id for vector in every}) == len(every)
+
+
+@pytest.mark.covers(
+    mqtt311="3.1.3-4 3.1.3-10 3.1.3-11 3.3.2-1 3.8.3-1 3.10.3-1",
+    mqtt5="3.1.3-4 3.1.3-11 3.1.3-12 3.3.2-1 3.3.2-13 3.3.2-19 3.8.3-1 3.10.3-1",
+)
+@pytest.mark.parametrize("codec", [mqtt.MQTT_3_1_1, mqtt.MQTT_5], ids=["mqtt311", "mqtt5"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda level: mqtt.Connect("XX", protocol_level=level),
+        lambda level: mqtt.Connect("c", will=mqtt.Will(topic="XX", payload=b""), protocol_level=level),
+        lambda level: mqtt.Connect("c", username="XX", protocol_level=level),
+        lambda _: mqtt.Publish("XX", b""),
+        lambda _: mqtt.Publish("t", b"", properties=mqtt.Properties(response_topic="XX")),
+        lambda _: mqtt.Publish("t", b"", properties=mqtt.Properties(content_type="XX")),
+        lambda _: mqtt.Subscribe(packet_id=1, filters=(("XX", 0),)),
+        lambda _: mqtt.Unsubscribe(packet_id=1, filters=("XX",)),
+    ],
+    ids=[
+        "client id",
+        "will topic",
+        "user name",
+        "topic name",
+        "response topic",
+        "content type",
+        "topic filter",
+        "topic filter to unsubscribe",
+    ],
+)
+@pytest.mark.parametrize(
+    "ill_formed", [b"\xc3\x28", b"\xff\xfe", b"\xc0\x80"], ids=["cut", "no UTF-8", "overlong NUL"]
+)
+def test_text_that_is_not_utf_8_is_refused_wherever_it_stands(make, codec, ill_formed):
+    packet = make(codec.level)
+    if codec is mqtt.MQTT_3_1_1 and getattr(packet, "properties", mqtt.NO_PROPERTIES) != mqtt.NO_PROPERTIES:
+        packet = packet._replace(
+            topic="XX", properties=mqtt.NO_PROPERTIES
+        )  # 3.1.1 has no such field: the topic again
+    good = codec.encode(packet)
+    assert good.count(b"XX") == 1
+    decoder = mqtt.Decoder(codec.from_client, max_packet_size=1000)
+    decoder.feed(good.replace(b"XX", ill_formed))
+    with pytest.raises(MalformedPacket) as caught:
+        decoder.next_packet()
+    assert codec.tag(caught.value.tag) == codec.tag("MQTT-1.5.3-1")

@@ -461,6 +461,13 @@ INVALID_5 = (
     _client_wrong("SUBSCRIBE with QoS 3", "82 09 000a 00 0003 'a/b' 03", "MQTT5-3.8.3.1"),
     _client_wrong("SUBSCRIBE with retain handling 3", "82 09 000a 00 0003 'a/b' 30", "MQTT5-3.8.3.1"),
     _client_wrong("a shared SUBSCRIBE with No Local", "82 11 000a 00 000b '$share/g/ab' 04", "MQTT5-3.8.3-4"),
+    _client_wrong("a shared SUBSCRIBE without a name", "82 10 000a 00 000a '$share//ab' 00", "MQTT5-4.8.2-1"),
+    _client_wrong(
+        "a shared SUBSCRIBE with a wildcard for a name",
+        "82 11 000a 00 000b '$share/+/ab' 00",
+        "MQTT5-4.8.2-2",
+    ),
+    _client_wrong("a shared SUBSCRIBE without a filter", "82 0e 000a 00 0008 '$share/g' 00", "MQTT5-4.8.2-2"),
     _client_wrong("SUBSCRIBE with two identifiers", "82 0d 000a 04 0b 01 0b 02 0003 'a/b' 00", "MQTT5-2.2.2"),
     _client_wrong("SUBSCRIBE to an empty filter", "82 06 000a 00 0000 00", "MQTT5-4.7.3-1"),
     _client_wrong("SUBSCRIBE with # in the middle", "82 0b 000a 00 0005 'a/#/b' 00", "MQTT5-4.7.1-1"),

@@ -143,6 +143,7 @@ class Bench:
         self.edge.deadlines.tick(self.now)
 
 
+@pytest.mark.covers(mqtt311="3.1.4-4")
 async def test_an_accepted_connect_opens_a_session_and_says_so() -> None:
     bench = Bench()
     with capture_logs() as lines:
@@ -153,6 +154,7 @@ async def test_an_accepted_connect_opens_a_session_and_says_so() -> None:
     assert bench.edge.sessions.is_connected("t-1")
 
 
+@pytest.mark.covers(mqtt311="3.1.4-5 3.2.2-5")
 async def test_a_refused_connect_gets_one_connack_one_line_and_leaves_nothing_behind() -> None:
     bench = Bench(lambda: Refused(Reason.TOKEN_EXPIRED, "expired 5 s ago"))
     with capture_logs() as lines:
@@ -222,6 +224,7 @@ async def test_a_connection_that_never_says_connect_is_closed_at_the_deadline() 
     assert [line["reason"] for line in lines] == ["connect_timed_out"]
 
 
+@pytest.mark.covers(mqtt311="3.1.2-24 3.12.4-1")
 async def test_a_silent_device_is_closed_and_one_that_pings_is_not() -> None:
     bench = Bench()
     bench.connection.data_received(CONNECT)

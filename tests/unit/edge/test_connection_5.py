@@ -57,8 +57,14 @@ def come_back(bench: Bench, **fields: Any) -> None:
     bench.connection.data_received(connect(**fields))
 
 
+@pytest.mark.covers(mqtt5="3.1.3-8 3.1.4-2")
 async def test_what_a_refused_device_is_told_depends_on_what_it_has_proved() -> None:
     for reason, code, words in (
+        (
+            Reason.CLIENT_ID_INVALID,
+            0x85,
+            "the client id is no device id: letters, digits and '-' only, at most 128",
+        ),
         (Reason.TOKEN_EXPIRED, 0x87, "token expired"),
         (Reason.ENROLLMENT_GROUP_DISABLED, 0x87, "group disabled"),
         (Reason.DEVICE_BLOCKED, 0x8A, "device blocked"),
@@ -87,6 +93,7 @@ async def test_what_a_refused_device_is_told_depends_on_what_it_has_proved() -> 
     ],
     ids=["another method", "two tokens", "a will of QoS 2", "a retained will"],
 )
+@pytest.mark.covers(mqtt5="3.2.2-12 3.2.2-13 4.12.0-1")
 async def test_what_this_gateway_does_not_have_is_refused_with_its_own_code(
     fields: dict[str, Any], code: int
 ) -> None:
@@ -111,6 +118,7 @@ async def test_the_answer_to_somebody_who_keeps_failing_is_held_back_and_then_sa
     ("asked", "announced", "enforced"), [(60, None, 90), (0, 1178, 1767), (2000, 1178, 1767)],
     ids=["short enough", "none", "too long"],
 )  # fmt: skip
+@pytest.mark.covers(mqtt5="3.1.2-22 3.2.2-21 3.2.2-22")
 async def test_the_keep_alive_that_is_announced_is_the_one_that_is_enforced(
     asked: int, announced: int | None, enforced: int
 ) -> None:
@@ -136,6 +144,7 @@ async def test_the_keep_alive_that_is_announced_is_the_one_that_is_enforced(
         (CloseReason.TOPIC_UNKNOWN, 0x90),
     ],
 )
+@pytest.mark.covers(mqtt5="4.13.2-1 3.14.4-2 3.14.2-1")
 async def test_a_session_that_is_ended_is_told_why(reason: CloseReason, code: int) -> None:
     bench = Bench()
     bench.connection.data_received(connect())
@@ -146,6 +155,7 @@ async def test_a_session_that_is_ended_is_told_why(reason: CloseReason, code: in
     assert last.properties.reason_string
 
 
+@pytest.mark.covers(mqtt5="4.13.1-1")
 async def test_who_breaks_the_protocol_is_told_how_and_is_closed() -> None:
     bench = Bench()
     bench.connection.data_received(connect())
@@ -166,6 +176,7 @@ async def test_a_message_under_an_alias_reaches_the_session_under_its_topic() ->
     assert bench.session.published == [TOPIC, TOPIC]
 
 
+@pytest.mark.covers(mqtt5="3.1.2-23 3.2.2-3 4.1.0-2")
 async def test_a_session_is_kept_for_its_expiry_interval_and_present_until_then() -> None:
     for away, present in ((100, True), (102, False)):
         bench = Bench()
@@ -195,6 +206,7 @@ WAITS = Will(topic=TOPIC, payload=b"bye", properties=Properties(will_delay_inter
 KEPT = Properties(session_expiry_interval=60)
 
 
+@pytest.mark.covers(mqtt5="3.1.2-8")
 async def test_a_will_waits_for_its_delay() -> None:
     bench = Bench()
     bench.connection.data_received(connect(will=WAITS, properties=KEPT))
@@ -208,6 +220,7 @@ async def test_a_will_waits_for_its_delay() -> None:
     assert session.wills == 1
 
 
+@pytest.mark.covers(mqtt5="3.1.3-9")
 async def test_a_device_that_comes_back_in_time_has_no_will_published() -> None:
     bench = Bench()
     bench.connection.data_received(connect(will=WAITS, properties=KEPT))
@@ -264,6 +277,7 @@ async def test_a_waiting_will_is_published_at_once_when_the_session_ends_before_
     assert bench.session.will_waits is False
 
 
+@pytest.mark.covers(mqtt5="3.14.4-3")
 async def test_a_device_that_leaves_with_its_will_says_so() -> None:
     for reason, ended_with in ((0, CloseReason.DISCONNECTED), (4, CloseReason.DISCONNECTED_WITH_WILL)):
         bench = Bench()
@@ -272,6 +286,7 @@ async def test_a_device_that_leaves_with_its_will_says_so() -> None:
         assert bench.session.ended_with is ended_with
 
 
+@pytest.mark.covers(mqtt5="4.12.1-1")
 async def test_a_renewed_session_lives_as_long_as_the_new_token() -> None:
     bench = Bench(lambda: admitted(expires_at=1050.0))
     bench.edge.admission.renewed = lambda: admitted(expires_at=1100.0)

@@ -1,5 +1,8 @@
 """MQTT 5: what CONNECT and CONNACK agreed on, and how a server holds both ends to it."""
 
+import dataclasses
+from typing import Any
+
 import pytest
 
 from gateway.mqtt import (
@@ -15,13 +18,17 @@ from gateway.mqtt import (
     Pingreq,
     Properties,
     Puback,
+    Pubcomp,
     Publish,
+    Pubrec,
+    Pubrel,
     ReasonCode,
     ServerConnection,
     State,
     Suback,
     Subscribe,
     TooLargeForClient,
+    Unsuback,
     Violation,
     WrongState,
 )
@@ -62,6 +69,7 @@ def last_word(event: object) -> tuple[int, str | None]:
     return answer.reason, event.tag
 
 
+@pytest.mark.covers(mqtt5="3.1.4-5 3.2.0-1")
 def test_a_client_of_mqtt_5_is_answered_in_mqtt_5() -> None:
     connection = new_connection()
     list(connection.receive_data(MQTT_5.encode(Connect("dev1", protocol_level=5))))
@@ -70,6 +78,7 @@ def test_a_client_of_mqtt_5_is_answered_in_mqtt_5() -> None:
     assert packet == wire("20 05 01 00 02 24 01")
 
 
+@pytest.mark.covers(mqtt5="3.2.2-6 3.2.2-7 3.1.4-6")
 def test_a_refusal_says_why() -> None:
     connection = new_connection()
     list(connection.receive_data(MQTT_5.encode(Connect("dev1", protocol_level=5))))
@@ -86,6 +95,7 @@ def test_a_client_without_a_client_id_may_be_accepted_whatever_its_clean_start()
     assert connection.state is State.DECIDING
 
 
+@pytest.mark.covers(mqtt5="3.1.4-1 4.13.1-1")
 def test_a_malformed_connect_of_mqtt_5_is_told_so() -> None:
     connection = new_connection()
     (violation,) = connection.receive_data(wire("10 11 0004 'MQTT' 05 03 003c 00 0004 'dev1'"))
@@ -96,6 +106,7 @@ def test_a_malformed_connect_of_mqtt_5_is_told_so() -> None:
     assert violation.tag == "MQTT5-3.1.2-3"
 
 
+@pytest.mark.covers(mqtt311="3.1.4-1 4.8.0-1")
 def test_a_malformed_connect_of_mqtt_3_1_1_gets_no_word() -> None:
     (violation,) = new_connection().receive_data(wire("10 10 0004 'MQTT' 04 03 003c 0004 'dev1'"))
     assert isinstance(violation, Violation)
@@ -111,6 +122,7 @@ def test_a_client_that_takes_next_to_nothing_is_refused() -> None:
     assert answer.code == ReasonCode.PACKET_TOO_LARGE
 
 
+@pytest.mark.covers(mqtt5="3.3.2-12")
 def test_an_alias_stands_for_the_topic_it_was_set_with_until_it_is_set_again() -> None:
     connection = open_connection(own=Properties(topic_alias_maximum=2))
     alias = Properties(topic_alias=2)
@@ -141,6 +153,7 @@ def test_an_alias_stands_for_the_topic_it_was_set_with_until_it_is_set_again() -
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str | int) else str(value),
 )
+@pytest.mark.covers(mqtt5="3.2.2-11 3.2.2-14 3.2.2-17 3.2.2-18 3.3.2-9 3.3.4-6 3.3.4-7 4.12.0-7")
 def test_who_does_what_was_not_agreed_is_told_what_and_disconnected(
     packet: Packet, reason: int, tag: str
 ) -> None:
@@ -171,6 +184,7 @@ def test_an_acknowledged_message_makes_room_for_the_next() -> None:
         assert connection.puback(packet_id) == MQTT_5.encode(Puback(packet_id=packet_id))
 
 
+@pytest.mark.covers(mqtt5="3.3.4-9 4.9.0-1 4.9.0-2")
 def test_no_more_messages_are_on_their_way_than_the_client_receives_at_once() -> None:
     connection = open_connection(Properties(receive_maximum=1), max_inflight=4)
     connection.publish("a", b"x", 1)
@@ -180,6 +194,7 @@ def test_no_more_messages_are_on_their_way_than_the_client_receives_at_once() ->
     connection.publish("a", b"x", 1)
 
 
+@pytest.mark.covers(mqtt5="3.1.2-24 3.1.2-25")
 def test_a_message_larger_than_the_client_takes_is_not_sent_and_takes_no_room() -> None:
     connection = open_connection(Properties(maximum_packet_size=256))
     with pytest.raises(TooLargeForClient):
@@ -196,6 +211,60 @@ def test_an_explanation_that_the_client_can_not_take_is_left_out() -> None:
     assert packet == wire("90 04 0001 00 87")
 
 
+@pytest.mark.covers(
+    mqtt5="3.4.2-2 3.4.2-3 3.5.2-2 3.5.2-3 3.6.2-2 3.6.2-3 3.7.2-2 3.7.2-3 3.9.2-1 3.9.2-2 3.11.2-1 3.11.2-2"
+    " 3.15.2-2 3.15.2-3"
+)
+@pytest.mark.parametrize(
+    "explained", [{"reason_string": "x" * 300}, {"user_properties": (("x", "y" * 300),)}]
+)
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Puback(packet_id=1, reason=0x87),
+        Pubrec(packet_id=1, reason=0x87),
+        Pubrel(packet_id=1, reason=0x92),
+        Pubcomp(packet_id=1, reason=0x92),
+        Suback(packet_id=1, codes=(0x87,)),
+        Unsuback(packet_id=1, codes=(0x87,)),
+        Auth(reason=0x18, properties=Properties(authentication_method="SAS")),
+    ],
+    ids=lambda packet: type(packet).__name__.upper(),
+)
+def test_no_answer_grows_beyond_what_the_client_takes_for_its_explanation(
+    packet: Any, explained: dict[str, Any]
+) -> None:
+    connection = open_connection(Properties(maximum_packet_size=256))
+    properties = dataclasses.replace(packet.properties, **explained)
+    sent = connection.send(dataclasses.replace(packet, properties=properties))
+    assert read(sent) == packet
+
+
+@pytest.mark.covers(mqtt5="3.14.2-3 3.14.2-4 3.2.2-19 3.2.2-20")
+@pytest.mark.parametrize(
+    "explained", [{"reason_string": "x" * 300}, {"user_properties": (("x", "y" * 300),)}]
+)
+def test_nor_do_connack_and_disconnect(explained: dict[str, Any]) -> None:
+    connection = open_connection(Properties(maximum_packet_size=256))
+    assert connection.disconnect(0x98, Properties(**explained)) == wire("e0 01 98")
+    refusing = new_connection()
+    connect = Connect("dev1", protocol_level=5, properties=Properties(maximum_packet_size=256))
+    assert list(refusing.receive_data(MQTT_5.encode(connect))) == [connect]
+    assert refusing.refuse(0x87, Properties(**explained)) == wire("20 03 00 87 00")
+
+
+@pytest.mark.covers(mqtt5="3.14.4-1 4.13.2-1 3.14.0-1")
+def test_the_server_says_nothing_after_its_disconnect_and_none_before_its_connack() -> None:
+    connection = new_connection()
+    with pytest.raises(WrongState):
+        connection.disconnect(0x98)
+    connection = open_connection()
+    connection.disconnect(0x98)
+    with pytest.raises(WrongState):
+        connection.pingresp()
+
+
+@pytest.mark.covers(mqtt5="3.1.2-29")
 def test_a_client_that_wants_no_problem_information_gets_none_but_in_connack_and_disconnect() -> None:
     connection = open_connection(Properties(request_problem_information=0))
     explained = Properties(reason_string="why?")
@@ -220,6 +289,7 @@ def test_the_session_expiry_in_force_is_the_last_that_was_said() -> None:
     ],
     ids=["another method", "nobody asked"],
 )
+@pytest.mark.covers(mqtt5="4.12.0-5 4.12.1-1")
 def test_auth_must_be_a_reauthentication_by_the_method_of_the_connect(auth: Auth) -> None:
     connection = open_connection(Properties(authentication_method="SAS"))
     assert last_word(sent_to(connection, auth))[0] == 0x82
@@ -256,5 +326,6 @@ def test_more_user_properties_than_anybody_needs_are_refused() -> None:
     assert last_word(sent_to(connection, Publish("a", b"", properties=many))) == (0x97, "")
 
 
+@pytest.mark.covers(mqtt5="3.12.4-1")
 def test_a_ping_is_a_ping() -> None:
     assert sent_to(open_connection(), Pingreq()) == Pingreq()

@@ -50,6 +50,7 @@ def acknowledge(connection, packet_id):
 # CONNECT
 
 
+@pytest.mark.covers(mqtt311="3.2.0-1 3.1.4-3 3.1.4-4")
 def test_connect_is_answered_with_connack():
     connection = new_connection()
     assert list(connection.receive_data(encode(HELLO))) == [HELLO]
@@ -58,6 +59,7 @@ def test_connect_is_answered_with_connack():
     assert connection.state is State.OPEN
 
 
+@pytest.mark.covers(mqtt311="3.2.2-2")
 def test_session_present_is_said_in_connack():
     connection = new_connection()
     list(connection.receive_data(encode(HELLO)))
@@ -65,6 +67,7 @@ def test_session_present_is_said_in_connack():
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5])
+@pytest.mark.covers(mqtt311="3.1.4-5 3.2.2-4 3.2.2-5")
 def test_refused_client_gets_its_code_and_is_not_heard_any_more(code):
     connection = new_connection()
     list(connection.receive_data(encode(HELLO) + PING))
@@ -74,6 +77,8 @@ def test_refused_client_gets_its_code_and_is_not_heard_any_more(code):
 
 
 @pytest.mark.parametrize("packet", [Pingreq(), Disconnect(), Subscribe(packet_id=1, filters=(("t", 0),))])
+@pytest.mark.covers(mqtt311="3.1.0-1")
+@pytest.mark.covers(mqtt5="3.1.0-1")
 def test_first_packet_must_be_connect(packet):
     connection = new_connection()
     (violation,) = connection.receive_data(encode(packet) + encode(HELLO))
@@ -83,6 +88,7 @@ def test_first_packet_must_be_connect(packet):
     assert connection.state is State.CLOSED
 
 
+@pytest.mark.covers(mqtt311="3.1.0-2")
 def test_second_connect_ends_the_connection():
     connection = open_connection()
     (violation,) = connection.receive_data(encode(HELLO))
@@ -90,6 +96,7 @@ def test_second_connect_ends_the_connection():
     assert violation.tag == "MQTT-3.1.0-2"
 
 
+@pytest.mark.covers(mqtt311="3.1.2-2", mqtt5="3.1.2-2")
 def test_client_of_another_protocol_level_can_only_be_refused():
     connection = new_connection()
     data = wire("10 11 0004 'MQTT' 06 02 003c 00 0004 'dev1'")
@@ -187,6 +194,7 @@ def test_packets_before_a_violation_are_still_reported():
     assert isinstance(violation, Violation)
 
 
+@pytest.mark.covers(mqtt311="3.14.4-2")
 def test_nothing_is_heard_after_disconnect():
     connection = open_connection()
     assert list(connection.receive_data(encode(Disconnect()) + PING)) == [Disconnect()]
@@ -194,6 +202,7 @@ def test_nothing_is_heard_after_disconnect():
     assert list(connection.receive_data(PING)) == []
 
 
+@pytest.mark.covers(mqtt311="3.12.4-1 2.3.1-7 3.9.3-1")
 def test_answers_are_written():
     connection = open_connection()
     assert connection.pingresp() == wire("d0 00")
@@ -215,6 +224,7 @@ def test_answers_are_written():
     ],
     ids=["publish", "publish QoS 1", "puback", "suback", "unsuback", "pingresp"],
 )
+@pytest.mark.covers(mqtt311="3.2.0-1")
 def test_server_says_nothing_before_connack_and_nothing_after_the_end(act):
     connection = new_connection()
     with pytest.raises(WrongState):
@@ -239,6 +249,7 @@ def test_connect_is_answered_once():
 # QoS 1 to the client
 
 
+@pytest.mark.covers(mqtt311="2.3.1-4 4.3.2-1", mqtt5="2.2.1-4 4.3.2-1")
 def test_each_qos_1_message_has_an_identifier_of_its_own():
     connection = open_connection()
     assert connection.publish("t", b"", 1) == wire("32 05 0001 't' 0001")
@@ -271,6 +282,7 @@ def test_pubrec_does_not_end_a_qos_1_delivery():
     assert connection.inflight == 1
 
 
+@pytest.mark.covers(mqtt311="2.3.1-4", mqtt5="2.2.1-4")
 def test_identifiers_start_over_after_65535_and_leave_out_those_in_use():
     connection = open_connection(max_inflight=2)
     connection.publish("t", b"", 1)

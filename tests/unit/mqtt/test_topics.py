@@ -28,6 +28,9 @@ def test_name_is_valid(name):
         ("é" * 32768, "MQTT-4.7.3-3"),
     ],
 )
+@pytest.mark.covers(
+    mqtt311="4.7.1-1 4.7.3-1 4.7.3-2 4.7.3-3 3.3.2-2", mqtt5="4.7.0-1 4.7.3-1 4.7.3-2 4.7.3-3 3.3.2-2"
+)
 def test_name_is_refused_with_its_rule(name, tag):
     with pytest.raises(InvalidTopic) as caught:
         validate_topic_name(name)
@@ -73,6 +76,7 @@ def test_filter_is_valid(topic_filter):
         ("#\0", "MQTT-4.7.3-2"),
     ],
 )
+@pytest.mark.covers(mqtt311="4.7.1-2 4.7.1-3", mqtt5="4.7.1-1 4.7.1-2")
 def test_filter_is_refused_with_its_rule(topic_filter, tag):
     with pytest.raises(InvalidTopic) as caught:
         validate_topic_filter(topic_filter)
@@ -115,6 +119,7 @@ def test_filter_is_refused_with_its_rule(topic_filter, tag):
         ("é", "e\u0301", False),
     ],
 )
+@pytest.mark.covers(mqtt311="4.7.2-1 4.7.3-4 3.3.2-3", mqtt5="4.7.2-1 4.7.3-4 3.3.2-3")
 def test_filter_matches_as_the_specification_says(topic_filter, name, wanted):
     assert matches(topic_filter, name) is wanted
 
