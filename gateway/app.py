@@ -47,6 +47,7 @@ from gateway.open_files import allow_open_files, spare_files
 from gateway.operations import NullSessions, Operations
 from gateway.operations import Sessions as OperatorSessions
 from gateway.refusals import Refused
+from gateway.registry.keyring import load_keyring
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore, Store
 from gateway.registry.twins import Twins
@@ -102,10 +103,16 @@ async def open_core(
     traces: Traces | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Core]:
-    """Open the store and what lives on it; close it in order. Raises `StoreError`. The caller holds the lock."""
-    store = SqlStore(settings.store_url)
+    """Open the store and what lives on it; close it in order. The caller holds the lock.
+
+    Raises `StoreError`, and `SettingsError` if the store's keys can't be read.
+    """
+    keyring = load_keyring(settings)
+    store = SqlStore(settings.store_url, keyring)
     await store.open()
     log.debug("store.opened", store=settings.store_url.rpartition("/")[2])
+    if store.sealed:
+        log.info("store.sealed", enrollments=store.sealed, key=keyring.current)
     try:
         registry = Registry(store, settings.registry)
         twins = Twins(store, registry.registrar, settings.twin)

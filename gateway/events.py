@@ -47,6 +47,7 @@ EVENTS: Final[dict[str, str]] = {
     "telemetry.dropped": "messages were dropped (counted, at most one line per second)",
     # The store
     "store.opened": "the database is at the current schema",
+    "store.sealed": "so many enrollments were encrypted, with this key: at the first start with a key, and after it changed",
     "store.failed": "a commit or a query failed; those who waited for it were told so",
     # Operators and applications
     "operation.failed": "an operator's verb broke on a fault of the gateway's own",

@@ -257,6 +257,8 @@ class RegistrySettings(_Section):
 
     url: str | None = None
     """An SQLAlchemy URL; the default is SQLite in `state_dir`."""
+    encryption_key_file: Path | None = None
+    """What the keys in the store are encrypted with; the environment's GATEWAY_ENCRYPTION_KEY goes before it."""
     cache_size: int = Field(default=100_000, ge=100)
     """Devices held in memory; about 1 KB each."""
     max_batch: int = Field(default=500, ge=1)

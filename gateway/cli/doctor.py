@@ -20,7 +20,9 @@ from typing import Final, NamedTuple
 from cryptography import x509
 
 from gateway.cli.output import print_json, print_table, printable
+from gateway.errors import SettingsError
 from gateway.open_files import spare_files
+from gateway.registry.keyring import ENVIRONMENT, load_keyring
 from gateway.settings import Settings, load_settings
 
 __all__ = ["Finding", "Level", "examine", "run_checks"]
@@ -66,6 +68,7 @@ def examine(config: Path, settings: Settings, *, now: float) -> list[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         lambda: _files(config, settings),
         lambda: _settings(settings),
+        lambda: _encryption(settings),
         lambda: _certificates(settings, now),
         lambda: _clock(settings, now),
         lambda: _database(settings),
@@ -77,7 +80,8 @@ def examine(config: Path, settings: Settings, *, now: float) -> list[Finding]:
 def _files(config: Path, settings: Settings) -> Iterator[Finding]:
     """Secrets that somebody else on the machine may read or change."""
     state = settings.state_dir
-    secrets = [settings.devices.key_file, settings.http.key_file, state / "gateway.db", state / "console.key"]
+    secrets = [settings.devices.key_file, settings.http.key_file, settings.registry.encryption_key_file]
+    secrets += [state / "gateway.db", state / "console.key"]
     secrets += [
         state / "gateway.db-wal",
         *(config.parent / name for name in ("api.token", "app.password", "ca.key")),
@@ -126,9 +130,27 @@ def _settings(settings: Settings) -> Iterator[Finding]:
                 "set http.tls, unless a TLS terminator on this machine is in front of it",
             )
         )  # fmt: skip
+    if settings.registry.encryption_key_file is None and ENVIRONMENT not in os.environ:
+        weak.append(
+            Finding(
+                Level.WARNING, "settings", "devices' and groups' keys are in the database as they are",
+                "gateway encryption-key new FILE, name it in registry.encryption_key_file, and restart the gateway",
+            )
+        )  # fmt: skip
     yield from weak
     if not weak:
         yield Finding(Level.OK, "settings", "nothing that is weak")
+
+
+def _encryption(settings: Settings) -> Iterator[Finding]:
+    """Whether the keys that the settings name can be read; a warning of `_settings` says if they name none."""
+    try:
+        keyring = load_keyring(settings)
+    except SettingsError as error:
+        yield Finding(Level.BAD, "encryption", error.message, error.hint)
+        return
+    if keyring.current is not None:
+        yield Finding(Level.OK, "encryption", f"keys in the database are encrypted with {keyring.current}")
 
 
 def _certificates(settings: Settings, now: float) -> Iterator[Finding]:

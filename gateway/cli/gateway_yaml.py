@@ -38,6 +38,11 @@ plugins:
     # The database, the lock and the control socket.
     state_dir: $state_dir
 
+    # What devices' and groups' keys are encrypted with in the database. Keep a copy of it, but not beside the
+    # backups: without it nobody reads them.
+    registry:
+      encryption_key_file: $encryption_key_file
+
     devices:
       bind: 0.0.0.0:$port
       certificate_file: $certificate_file
@@ -97,6 +102,7 @@ def render(
     state_dir: Path,
     certificate_file: Path,
     key_file: Path,
+    encryption_key_file: Path,
     port: int,
     plain_port: int | None,
     device_https_port: int | None,
@@ -112,6 +118,7 @@ def render(
         state_dir=_quoted(state_dir),
         certificate_file=_quoted(certificate_file),
         key_file=_quoted(key_file),
+        encryption_key_file=_quoted(encryption_key_file),
         port=port,
         plain_bind=_NO_PLAIN if plain_port is None else _PLAIN.format(port=plain_port),
         https_bind=_NO_HTTPS if device_https_port is None else _HTTPS.format(port=device_https_port),

@@ -11,6 +11,7 @@ from gateway.cli import (
     demo,
     device_files,
     devices,
+    encryption,
     enrollments,
     groups,
     load,
@@ -148,3 +149,4 @@ app.add_typer(devices.app, name="device")
 app.add_typer(templates.app, name="template")
 app.add_typer(migration.app, name="migrate")
 app.add_typer(tokens.app, name="token")
+app.add_typer(encryption.app, name="encryption-key")

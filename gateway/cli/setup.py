@@ -33,7 +33,8 @@ _CA_DAYS: Final = 3650
 _SERVER_DAYS: Final = 825
 """The longest that some TLS clients accept of a server's certificate."""
 _FILES: Final = (
-    "gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "app.password", "api.token", "state",
+    "gateway.yaml", "ca.crt", "ca.key", "server.crt", "server.key", "encryption.key", "app.password", "api.token",
+    "state",
 )  # fmt: skip
 _SECRET: Final = 0o600
 _PUBLIC: Final = 0o644
@@ -107,6 +108,7 @@ def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[st
     import yaml  # noqa: PLC0415 - `gateway --help` needs none of these
 
     from gateway import pki  # noqa: PLC0415
+    from gateway.registry.keyring import new_key  # noqa: PLC0415
     from gateway.settings import PLUGIN_PATH, parse_settings  # noqa: PLC0415
     from gateway.state_lock import StateLock  # noqa: PLC0415
 
@@ -119,6 +121,7 @@ def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[st
         state_dir=directory / "state",
         certificate_file=directory / "server.crt",
         key_file=directory / "server.key",
+        encryption_key_file=directory / "encryption.key",
         port=ports.devices,
         plain_port=ports.plain,
         device_https_port=ports.device_https,
@@ -139,6 +142,7 @@ def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[st
         ("ca.crt", ca.certificate_pem, _PUBLIC),
         ("server.key", server.key_pem, _SECRET),
         ("server.crt", server.chain_pem, _PUBLIC),
+        ("encryption.key", f"{new_key()}\n".encode(), _SECRET),
         ("app.password", f"{password}\n".encode(), _SECRET),
     ):
         write_new(directory / name, content, mode=mode)

@@ -1,15 +1,17 @@
-"""Values ↔ rows: how devices, groups and individual enrollments stand in the database.
+"""Values ↔ rows: how devices, groups and individual enrollments stand in the database, their keys encrypted.
 
 Reading raises `StoreCorrupt` for a row that this gateway can't have written, and names it.
 """
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Table
 
 from gateway.enrollment.models import (
     EnrollmentGroup,
@@ -22,7 +24,9 @@ from gateway.enrollment.models import (
 )
 from gateway.errors import StoreCorrupt
 from gateway.identity.tpm import StorageKey
+from gateway.registry import schema
 from gateway.registry.device import Device, Status
+from gateway.registry.keyring import Keyring, place_of
 from gateway.secrets import SymmetricKey
 
 __all__ = [
@@ -57,28 +61,39 @@ def device_from_row(row: Mapping[str, Any]) -> Device:
     return _read(_device, row, "device")
 
 
-def group_to_row(group: EnrollmentGroup) -> dict[str, Any]:
+def group_to_row(group: EnrollmentGroup, keyring: Keyring) -> dict[str, Any]:
+    attestation = _dump(group.attestation, partial(_seal, keyring, schema.enrollment_groups, group.id))
     return {
-        "id": group.id, "display_name": group.display_name, "attestation": _dump(group.attestation),
+        "id": group.id, "display_name": group.display_name, "attestation": attestation,
         "enabled": group.enabled, "auto_approve": group.auto_approve, "created_at": group.created_at,
         "updated_at": group.updated_at, "etag": group.etag,
     }  # fmt: skip
 
 
-def group_from_row(row: Mapping[str, Any]) -> EnrollmentGroup:
-    return _read(_group, row, "enrollment group")
+def group_from_row(row: Mapping[str, Any], keyring: Keyring) -> EnrollmentGroup:
+    return _read(partial(_group, keyring), row, "enrollment group")
 
 
-def individual_to_row(individual: IndividualEnrollment) -> dict[str, Any]:
+def individual_to_row(individual: IndividualEnrollment, keyring: Keyring) -> dict[str, Any]:
+    registration_id = individual.registration_id
+    seal = partial(_seal, keyring, schema.individual_enrollments, registration_id)
     return {
-        "registration_id": individual.registration_id, "attestation": _dump(individual.attestation),
+        "registration_id": registration_id, "attestation": _dump(individual.attestation, seal),
         "enabled": individual.enabled, "created_at": individual.created_at, "updated_at": individual.updated_at,
         "etag": individual.etag,
     }  # fmt: skip
 
 
-def individual_from_row(row: Mapping[str, Any]) -> IndividualEnrollment:
-    return _read(_individual, row, "individual enrollment")
+def individual_from_row(row: Mapping[str, Any], keyring: Keyring) -> IndividualEnrollment:
+    return _read(partial(_individual, keyring), row, "individual enrollment")
+
+
+def _seal(keyring: Keyring, table: Table, row_id: str, field: str, key: SymmetricKey) -> str:
+    return keyring.seal(key.base64, place_of(table, row_id, field))
+
+
+def _unseal(keyring: Keyring, table: Table, row_id: str, field: str, stored: str) -> SymmetricKey:
+    return SymmetricKey.from_base64(keyring.unseal(stored, place_of(table, row_id, field)))
 
 
 def _read(convert: Callable[[dict[str, Any]], _Value], row: Mapping[str, Any], noun: str) -> _Value:
@@ -100,27 +115,33 @@ def _device(values: dict[str, Any]) -> Device:
     return Device(**values)
 
 
-def _group(values: dict[str, Any]) -> EnrollmentGroup:
-    attestation = _load(values.pop("attestation"))
+def _group(keyring: Keyring, values: dict[str, Any]) -> EnrollmentGroup:
+    unseal = partial(_unseal, keyring, schema.enrollment_groups, values["id"])
+    attestation = _load(values.pop("attestation"), unseal)
     values["display_name"] = values["display_name"] or values["id"]
     if isinstance(attestation, ThumbprintPair | TpmAttestation):
         raise TypeError("a group has neither thumbprints nor a TPM")
     return EnrollmentGroup(attestation=attestation, **values)
 
 
-def _individual(values: dict[str, Any]) -> IndividualEnrollment:
-    attestation = _load(values.pop("attestation"))
+def _individual(keyring: Keyring, values: dict[str, Any]) -> IndividualEnrollment:
+    unseal = partial(_unseal, keyring, schema.individual_enrollments, values["registration_id"])
+    attestation = _load(values.pop("attestation"), unseal)
     values["enabled"] = bool(values["enabled"])  # SQLite's own driver gives 0 or 1
     if isinstance(attestation, SigningCertificates):
         raise TypeError("an individual enrollment has no CA")
     return IndividualEnrollment(attestation=attestation, **values)
 
 
-def _dump(attestation: Attestation) -> str:
+def _dump(attestation: Attestation, seal: Callable[[str, SymmetricKey], str]) -> str:
     document: dict[str, Any]
     match attestation:
         case SymmetricKeys(primary=primary, secondary=secondary):
-            document = {"type": "symmetricKey", "primary": primary.base64, "secondary": secondary.base64}
+            document = {
+                "type": "symmetricKey",
+                "primary": seal("primary", primary),
+                "secondary": seal("secondary", secondary),
+            }
         case SigningCertificates(primary=first, secondary=second):
             document = {
                 "type": "signingCertificates",
@@ -134,30 +155,28 @@ def _dump(attestation: Attestation) -> str:
                 "type": "tpm",
                 "endorsementKey": endorsement.base64,
                 "storageRootKey": storage_root.base64 if storage_root is not None else None,
-                "deviceKey": key.base64,
+                "deviceKey": seal("deviceKey", key),
             }
     return json.dumps(document)
 
 
-def _load_tpm(document: dict[str, Any]) -> TpmAttestation:
+def _load_tpm(document: dict[str, Any], unseal: Callable[[str, str], SymmetricKey]) -> TpmAttestation:
     storage_root_key = document["storageRootKey"]
     return TpmAttestation(
         endorsement_key=StorageKey.from_base64(document["endorsementKey"]),
         storage_root_key=StorageKey.from_base64(storage_root_key) if storage_root_key is not None else None,
-        device_key=SymmetricKey.from_base64(document["deviceKey"]),
+        device_key=unseal("deviceKey", document["deviceKey"]),
     )
 
 
-def _load(text: str) -> Attestation:
+def _load(text: str, unseal: Callable[[str, str], SymmetricKey]) -> Attestation:
     document = json.loads(text)
     if document["type"] == "tpm":
-        return _load_tpm(document)
+        return _load_tpm(document, unseal)
     primary, secondary = document["primary"], document["secondary"]
     match document["type"]:
         case "symmetricKey":
-            return SymmetricKeys(
-                primary=SymmetricKey.from_base64(primary), secondary=SymmetricKey.from_base64(secondary)
-            )
+            return SymmetricKeys(primary=unseal("primary", primary), secondary=unseal("secondary", secondary))
         case "signingCertificates":
             return SigningCertificates(primary=_load_ca(primary), secondary=_load_ca(secondary))
         case "thumbprints":

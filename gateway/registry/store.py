@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, Final, Protocol, cast
 
 import orjson
-from sqlalchemy import ColumnElement, Insert, Row, Table, bindparam, delete, event, func, select
+from sqlalchemy import ColumnElement, Connection, Insert, Row, Table, bindparam, delete, event, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -25,6 +25,7 @@ from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.registry import schema
 from gateway.registry.device import Device
+from gateway.registry.keyring import NO_KEYS, Keyring, seal_rows
 from gateway.registry.migrate import migrate
 from gateway.registry.operators import SqlOperatorStore
 from gateway.registry.records import (
@@ -54,6 +55,8 @@ __all__ = [
 _CORRUPT: Final = ("file is not a database", "malformed", "unsupported file format")
 _ROWS_AT_A_TIME: Final = 500
 """Of one transaction: the event loop gets its turn between them."""
+_UNSCRUBBED: Final = 1
+"""SQLite's `user_version` of a file in which freed pages may still hold secrets in the clear."""
 _DELETE_DEVICE: Final = delete(schema.devices).where(schema.devices.c.id == bindparam("gone"))
 _DELETE_TWIN: Final = delete(schema.twins).where(schema.twins.c.device_id == bindparam("gone"))
 
@@ -177,15 +180,23 @@ class Store(Protocol):
 class SqlStore:
     """The store on an SQL database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, keyring: Keyring = NO_KEYS) -> None:
         self._given_url = url
+        self._keyring = keyring
+        self.sealed = 0
+        """How many enrollments `open` has encrypted anew."""
+        self._group_from_row = partial(group_from_row, keyring=keyring)
+        self._individual_from_row = partial(individual_from_row, keyring=keyring)
         self._engine: AsyncEngine | None = None
         self._sqlite_writer: SqliteThread | None = None
         self._sqlite_reader: SqliteThread | None = None
         self.operators = SqlOperatorStore(reading=self._reading, writing=self._writing)
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises `StoreUnavailable` or `StoreCorrupt`."""
+        """Connect, bring the schema up to date, and secrets under the current key.
+
+        Raises `StoreUnavailable` or `StoreCorrupt`.
+        """
         engine = _make_engine(self._given_url)
         self._engine = engine
         try:
@@ -195,10 +206,14 @@ class SqlStore:
                     # of a migration must not leave half of one.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(migrate)
+                self.sealed = await connection.run_sync(seal_rows, self._keyring)
+                if self.sealed and is_sqlite(engine.url):
+                    await connection.exec_driver_sql(f"PRAGMA user_version={_UNSCRUBBED}")
             if is_sqlite(engine.url):
                 # Readers beside a writer. It is written into the file, so not before the file is known to be ours.
                 async with self._reading() as connection:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+                    await connection.run_sync(_scrub)
                 self._sqlite_writer = SqliteThread(file_of(engine.url), "registrations")
                 self._sqlite_reader = SqliteThread(file_of(engine.url), "look-ups")
         except StoreError:
@@ -224,7 +239,7 @@ class SqlStore:
                 return None
             devices, individuals = found
             known = {device.id: device for device in map(device_from_row, devices)}
-            enrolled = {one.registration_id: one for one in map(individual_from_row, individuals)}
+            enrolled = {one.registration_id: one for one in map(self._individual_from_row, individuals)}
         return {
             id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_))
             for id_ in known.keys() | enrolled.keys()
@@ -239,7 +254,7 @@ class SqlStore:
         )
         async with self._translated():
             known = {device.id: device for device in map(device_from_row, devices)}
-            enrolled = {one.registration_id: one for one in map(individual_from_row, individuals)}
+            enrolled = {one.registration_id: one for one in map(self._individual_from_row, individuals)}
         return {id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_)) for id_ in device_ids}
 
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]:
@@ -294,11 +309,11 @@ class SqlStore:
     async def load_groups(self) -> list[EnrollmentGroup]:
         async with self._reading() as connection:
             found = await connection.execute(select(schema.enrollment_groups).order_by("id"))
-            return [group_from_row(_named(row)) for row in found]
+            return [self._group_from_row(_named(row)) for row in found]
 
     async def save_group(self, group: EnrollmentGroup) -> None:
         async with self._writing() as connection:
-            await self._put(connection, schema.enrollment_groups, [group_to_row(group)])
+            await self._put(connection, schema.enrollment_groups, [group_to_row(group, self._keyring)])
 
     async def delete_group(self, group_id: str) -> None:
         async with self._writing() as connection:
@@ -311,11 +326,12 @@ class SqlStore:
         if after is not None:
             statement = statement.where(column > after)
         async with self._reading() as connection:
-            return [individual_from_row(_named(row)) for row in await connection.execute(statement)]
+            return [self._individual_from_row(_named(row)) for row in await connection.execute(statement)]
 
     async def save_individual(self, individual: IndividualEnrollment) -> None:
         async with self._writing() as connection:
-            await self._put(connection, schema.individual_enrollments, [individual_to_row(individual)])
+            row = individual_to_row(individual, self._keyring)
+            await self._put(connection, schema.individual_enrollments, [row])
 
     async def delete_individual(self, registration_id: str) -> None:
         async with self._writing() as connection:
@@ -377,6 +393,13 @@ class SqlStore:
             raise _translate(error, self._given_url) from error
         except StoreCorrupt as error:
             raise StoreCorrupt(f"{_place(self._given_url)}: {error.message}", hint=error.hint) from error
+
+
+def _scrub(connection: Connection) -> None:
+    """Write the file anew if it held secrets that are encrypted now: what SQLite frees it does not erase."""
+    if connection.exec_driver_sql("PRAGMA user_version").scalar() == _UNSCRUBBED:
+        for statement in ("VACUUM", "PRAGMA user_version=0", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            connection.exec_driver_sql(statement)
 
 
 def _write_to_sqlite(batch: Batch, connection: sqlite3.Connection) -> None:

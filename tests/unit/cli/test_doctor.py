@@ -41,7 +41,7 @@ def test_a_fresh_setup_has_nothing_bad(setup: Path) -> None:
     found = examine(setup, load_settings(setup), now=time.time())
     assert [each for each in found if each.level is Level.BAD] == []
     assert {each.about for each in found} == {
-        "files", "settings", "certificates", "clock", "database", "disk", "open files",
+        "files", "settings", "encryption", "certificates", "clock", "database", "disk", "open files",
     }  # fmt: skip
     assert all(each.todo for each in found if each.level is not Level.OK)
 
@@ -56,6 +56,20 @@ def open_state(config: Path) -> None:
 
 def writable_config(config: Path) -> None:
     config.chmod(0o666)
+
+
+def no_encryption_key(config: Path) -> None:
+    (config.parent / "encryption.key").unlink()
+
+
+def readable_encryption_key(config: Path) -> None:
+    (config.parent / "encryption.key").chmod(0o640)
+
+
+def in_the_clear(config: Path) -> None:
+    lines = config.read_text().splitlines(keepends=True)
+    start = next(index for index, line in enumerate(lines) if line == "    registry:\n")
+    config.write_text("".join(lines[:start] + lines[start + 2 :]))
 
 
 def no_certificate(config: Path) -> None:
@@ -78,6 +92,8 @@ def clock_was_set_back(config: Path) -> None:
     ("spoil", "about", "says"),
     [
         (readable_key, "files", "others may read"),
+        (readable_encryption_key, "files", "others may read"),
+        (no_encryption_key, "encryption", "No such file"),
         (open_state, "files", "others may look into"),
         (writable_config, "files", "anybody may change"),
         (no_certificate, "certificates", "can't be read"),
@@ -93,6 +109,15 @@ def test_what_is_spoilt_is_found_with_what_to_do(
     (found,) = [each for each in findings(setup, about) if each.level is Level.BAD]
     assert says in found.found
     assert found.todo
+
+
+def test_keys_in_the_clear_are_a_warning(setup: Path) -> None:
+    in_the_clear(setup)
+    (found,) = findings(setup, "settings")
+    assert (found.level, found.found) == (
+        Level.WARNING, "devices' and groups' keys are in the database as they are",
+    )  # fmt: skip
+    assert findings(setup, "encryption") == []
 
 
 def test_a_certificate_that_expires_soon_is_a_warning_and_then_it_is_bad(setup: Path) -> None:
