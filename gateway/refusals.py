@@ -44,6 +44,7 @@ class Reason(StrEnum):
     CERTIFICATE_NAME_MISMATCH = "certificate_name_mismatch"
     CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
     CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_REVOKED = "certificate_revoked"
     CERTIFICATE_IS_CA = "certificate_is_ca"
     CERTIFICATE_PURPOSE_WRONG = "certificate_purpose_wrong"
     CERTIFICATE_WEAK = "certificate_weak"
@@ -210,6 +211,13 @@ _ANSWERS: dict[Reason, Answer] = {
     ),
     Reason.CERTIFICATE_EXPIRED: Answer(
         _NOT_AUTHORIZED, 0x87, _UNAUTHORIZED, "issue a new certificate for the device", "certificate expired"
+    ),
+    Reason.CERTIFICATE_REVOKED: Answer(
+        _NOT_AUTHORIZED,
+        0x87,
+        _UNAUTHORIZED,
+        "issue a new certificate for the device; or give its CA a newer list: gateway group ca set-crl",
+        "certificate revoked",
     ),
     Reason.CERTIFICATE_IS_CA: Answer(
         _NOT_AUTHORIZED,

@@ -57,6 +57,30 @@ def remove(name: Name, slot: WhichCa, config: Config = CONFIG, as_json: Json = F
     print_change(result, f"removed the {slot.value} CA of", as_json=as_json)
 
 
+@app.command("set-crl")
+def set_crl(
+    *,
+    name: Name,
+    slot: WhichCa,
+    file: Annotated[Path, typer.Argument(help="PEM: the CA's certificate revocation list.")],
+    config: Config = CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Give a CA its revocation list, in place of the one there is: what is on it is refused, its sessions are closed."""
+    result = call(config, "group.set_crl", name=name, slot=slot.value, crl=read_text(file))
+    revoked = result[f"{slot.value}Certificate"]["revocationList"]["revoked"]
+    print_change(
+        result, f"set the revocation list of the {slot.value} CA ({revoked} revoked) of", as_json=as_json
+    )
+
+
+@app.command("remove-crl")
+def remove_crl(name: Name, slot: WhichCa, config: Config = CONFIG, as_json: Json = False) -> None:
+    """Take a CA's revocation list away: what was on it is let in again."""
+    result = call(config, "group.remove_crl", name=name, slot=slot.value)
+    print_change(result, f"removed the revocation list of the {slot.value} CA of", as_json=as_json)
+
+
 @app.command()
 def code(name: Name, slot: WhichCa, config: Config = CONFIG, as_json: Json = False) -> None:
     """Print a new verification code: the CN of a certificate that the CA's owner is to sign with it."""

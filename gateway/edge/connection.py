@@ -121,7 +121,7 @@ class Connection:
         "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
         "_messages_out", "_mqtt", "_opened_at", "_renewal", "_session", "_tls", "_trace", "_will_delay_s", "bucket",
         "connection_id", "device_id",
-        "dialect", "enrollment_group", "key_slot", "peer",
+        "dialect", "enrollment_group", "issued", "key_slot", "peer",
     )  # fmt: skip
 
     def __init__(self, edge: Edge) -> None:
@@ -158,6 +158,7 @@ class Connection:
         self.device_id: str
         self.enrollment_group: str | None
         self.key_slot: KeySlot
+        self.issued: int | None = None
 
     @property
     def tls(self) -> str | None:
@@ -373,6 +374,7 @@ class Connection:
             return
         edge = self._edge
         self.key_slot, self.enrollment_group = outcome.verified.key_slot, outcome.verified.enrollment_group
+        self.issued = outcome.verified.issued
         self._expire_at(outcome.expires_at)
         self._write(self._mqtt.send(mqtt.Auth(properties=mqtt.Properties(authentication_method=v5.METHOD))))
         log.info(
@@ -504,6 +506,7 @@ class Connection:
         self.dialect, self.device_id = admitted.dialect, admitted.device_id
         self.enrollment_group = admitted.verified.enrollment_group
         self.key_slot = admitted.verified.key_slot
+        self.issued = admitted.verified.issued
         is_hub = admitted.dialect is Dialect.HUB
         self._clean_session = connect.clean_session or not is_hub
         replaced = edge.sessions.enter(self)

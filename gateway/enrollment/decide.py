@@ -17,6 +17,7 @@ from gateway.enrollment.models import (
     TpmAttestation,
 )
 from gateway.identity import sas, x509
+from gateway.identity.crl import revoked_serials
 from gateway.identity.evidence import CertificateEvidence
 from gateway.refusals import Reason, Refused
 from gateway.secrets import SymmetricKey
@@ -36,6 +37,8 @@ class Verified(NamedTuple):
     key_slot: sas.KeySlot
     auto_approve: bool
     expires_at: float | None = None
+    issued: int | None = None
+    """The serial number of what the group's CA issued: the device's certificate, or the intermediate above it."""
 
 
 class GroupBook:
@@ -190,6 +193,7 @@ def _group_by_certificate(
         enrollment_group=group.id,
         key_slot=sas.KeySlot(slot),
         auto_approve=group.auto_approve,
+        issued=chain.issued,
     )
 
 
@@ -213,4 +217,8 @@ def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:
         if isinstance(group.attestation, SigningCertificates):
             for slot, signing in zip(sas.KeySlot, group.attestation.both, strict=True):
                 if signing is not None and signing.verified:
-                    yield x509.TrustAnchor(id=f"{group.id}/{slot}", certificate=signing.certificate)
+                    yield x509.TrustAnchor(
+                        id=f"{group.id}/{slot}",
+                        certificate=signing.certificate,
+                        revoked=frozenset() if signing.crl is None else revoked_serials(signing.crl),
+                    )

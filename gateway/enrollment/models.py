@@ -49,6 +49,8 @@ class SigningCertificate:
     certificate: x509.Certificate
     verified: bool
     verification_code: str | None = None
+    crl: x509.CertificateRevocationList | None = None
+    """What it has taken back of what it issued, if an operator gave its list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

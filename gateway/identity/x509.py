@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from gateway.identity.evidence import CertificateEvidence
@@ -75,10 +76,14 @@ class Thumbprints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustAnchor:
-    """A CA certificate that some enrollment group trusts. `id` says which group and slot."""
+    """A CA certificate that some enrollment group trusts. `id` says which group and slot.
+
+    `revoked` has the serial numbers of what it has issued and taken back.
+    """
 
     id: str
     certificate: x509.Certificate
+    revoked: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,21 +91,36 @@ class VerifiedChain:
     """The nearest anchor that vouches for the leaf.
 
     `depth` counts the certificates between the two. `valid_until` is the unix second at which the first certificate
-    of the chain, the anchor included, expires.
+    of the chain, the anchor included, expires. `issued` is the serial number of what the anchor itself has issued: the
+    leaf, or the topmost intermediate.
     """
 
     anchor_id: str
     depth: int
     valid_until: float
+    issued: int
 
 
 class TrustAnchors:
-    """Anchors by subject. Several may share one: a CA that renewed its certificate, or got a new key."""
+    """Anchors by subject. Several may share one: a CA that renewed its certificate, or got a new key.
+
+    Those that share the key share what is revoked: a list is of who signed, not of one certificate of theirs.
+    """
 
     def __init__(self, anchors: Iterable[TrustAnchor]) -> None:
         self._by_subject: dict[bytes, list[TrustAnchor]] = {}
+        self._revoked: dict[tuple[bytes, bytes], frozenset[int]] = {}
         for anchor in anchors:
             self._by_subject.setdefault(anchor.certificate.subject.public_bytes(), []).append(anchor)
+            if anchor.revoked:
+                signer = _signer(anchor.certificate)
+                self._revoked[signer] = self._revoked.get(signer, frozenset()) | anchor.revoked
+
+    def has_revoked(self, anchor: TrustAnchor, certificate: x509.Certificate) -> bool:
+        """Whether `anchor`, which issued `certificate`, has taken it back."""
+        if not self._revoked:
+            return False
+        return certificate.serial_number in self._revoked.get(_signer(anchor.certificate), ())
 
     def issuers_of(self, certificate: x509.Certificate) -> Iterator[TrustAnchor]:
         """The anchors that did sign `certificate`; only those that may have, by their name, are tried."""
@@ -236,10 +256,16 @@ def _verify_chain(
     while reached:
         top, depth, valid_until = reached.popleft()
         for anchor in anchors.issuers_of(top):
+            if anchors.has_revoked(anchor, top):
+                return Refused(
+                    Reason.CERTIFICATE_REVOKED, f"serial {top.serial_number:X}, {depth} up from the leaf"
+                )
             unfit = _check_issuer(anchor.certificate, now=now, below=depth)
             if unfit is None:
                 valid_until = min(valid_until, anchor.certificate.not_valid_after_utc.timestamp())
-                return VerifiedChain(anchor_id=anchor.id, depth=depth, valid_until=valid_until)
+                return VerifiedChain(
+                    anchor_id=anchor.id, depth=depth, valid_until=valid_until, issued=top.serial_number
+                )
             refused = refused or unfit
         for issuer in unused.copy():
             if not _issued(top, issuer):
@@ -255,6 +281,12 @@ def _verify_chain(
         Reason.CERTIFICATE_UNTRUSTED,
         f"no anchor is its issuer {_quoted(top.issuer)}, {depth} up from the leaf",
     )
+
+
+def _signer(ca: x509.Certificate) -> tuple[bytes, bytes]:
+    """Name and key: who signs, whichever of their certificates it is."""
+    key = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return ca.subject.public_bytes(), key
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:

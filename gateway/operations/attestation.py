@@ -20,6 +20,7 @@ from gateway.enrollment.models import (
     TpmAttestation,
 )
 from gateway.errors import OperationError
+from gateway.identity.crl import crl_number
 from gateway.identity.tpm import StorageKey, TpmError
 from gateway.identity.x509 import check_leaf, common_name, thumbprints
 from gateway.operations.documents import timestamp
@@ -32,9 +33,11 @@ __all__ = [
     "GivenCredential",
     "IndividualMechanism",
     "Key",
+    "crl_to_json",
     "keys_from",
     "keys_to_json",
     "load_certificate",
+    "load_crl",
     "load_signing_certificate",
     "mechanism_of",
     "signing_to_json",
@@ -251,7 +254,7 @@ def signing_to_json(signing: SigningCertificate | None) -> dict[str, Any] | None
     """What tells an operator which CA it is, and whether it vouches for devices."""
     if signing is None:
         return None
-    certificate = signing.certificate
+    certificate, crl = signing.certificate, signing.crl
     own = thumbprints(certificate)
     return {
         "verified": signing.verified,
@@ -259,7 +262,33 @@ def signing_to_json(signing: SigningCertificate | None) -> dict[str, Any] | None
         "sha1Thumbprint": own.sha1,
         "sha256Thumbprint": own.sha256,
         "notAfter": timestamp(certificate.not_valid_after_utc.timestamp()),
+        "revocationList": None if crl is None else crl_to_json(crl),
     }
+
+
+def crl_to_json(crl: x509.CertificateRevocationList) -> dict[str, Any]:
+    """How much a revocation list takes back, and of when it is. `number` and `nextUpdate` are null if it has none."""
+    end = crl.next_update_utc
+    return {
+        "revoked": len(crl),
+        "number": crl_number(crl),
+        "thisUpdate": timestamp(crl.last_update_utc.timestamp()),
+        "nextUpdate": None if end is None else timestamp(end.timestamp()),
+    }
+
+
+def load_crl(text: str, argument: str) -> x509.CertificateRevocationList:
+    """A revocation list in PEM form, or in base64 of DER. Raises `OperationError`."""
+    try:
+        content = text.encode()
+        if _PEM in content:
+            return x509.load_pem_x509_crl(content)
+        return x509.load_der_x509_crl(base64.b64decode(content, validate=True))
+    except ValueError:  # binascii.Error is one
+        raise OperationError(
+            f"{argument}: not a revocation list in PEM form",
+            hint="it begins with -----BEGIN X509 CRL-----; `openssl crl -inform DER -in FILE` makes one of DER",
+        ) from None
 
 
 def _storage_key(text: str, argument: str) -> StorageKey:

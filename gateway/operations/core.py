@@ -184,6 +184,8 @@ VERBS: Final[Mapping[str, Verb]] = {
     "group.show_ca": Verb("groups", GroupOperations.show_ca, _VIEWER, of="name"),
     "group.set_ca": Verb("groups", GroupOperations.set_ca, _ADMINISTRATOR, of="name", writes=True),
     "group.remove_ca": Verb("groups", GroupOperations.remove_ca, _ADMINISTRATOR, of="name", writes=True),
+    "group.set_crl": Verb("groups", GroupOperations.set_crl, _ADMINISTRATOR, of="name", writes=True),
+    "group.remove_crl": Verb("groups", GroupOperations.remove_crl, _ADMINISTRATOR, of="name", writes=True),
     "group.make_verification_code": Verb(
         "groups", GroupOperations.make_verification_code, _ADMINISTRATOR, of="name", writes=True
     ),

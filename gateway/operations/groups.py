@@ -23,6 +23,7 @@ from gateway.enrollment.models import (
 )
 from gateway.errors import ConflictError, NotFoundError, OperationError
 from gateway.groups import Groups
+from gateway.identity.crl import revoked_serials, why_not
 from gateway.identity.x509 import proves_possession
 from gateway.log import get_logger
 from gateway.operations.attestation import (
@@ -31,6 +32,7 @@ from gateway.operations.attestation import (
     keys_from,
     keys_to_json,
     load_certificate,
+    load_crl,
     load_signing_certificate,
     signing_to_json,
 )
@@ -46,6 +48,8 @@ log = get_logger()
 
 DisplayName = Annotated[str, Field(min_length=1, max_length=255)]
 Slot = Literal["primary", "secondary"]
+Crl = Annotated[str, Field(max_length=1_000_000)]
+"""Room for some twenty thousand certificates that were taken back."""
 
 _SLOTS: Final[tuple[Slot, ...]] = ("primary", "secondary")
 _CODE_BYTES: Final = 24
@@ -253,6 +257,58 @@ class GroupOperations:
 
         group = await self._change(name, changed)
         log.info("group.changed", group=name, change=f"{slot}_ca_verified")
+        return _to_json(group)
+
+    async def set_crl(
+        self, *, name: GroupName, slot: Slot, crl: Crl, if_match: Etag | None = None
+    ) -> dict[str, Any]:
+        """Give a CA its revocation list, in place of the one there is: what is on it is refused, its sessions close."""
+        given = load_crl(crl, "crl")
+        now = self._clock()
+
+        def changed(group: EnrollmentGroup) -> EnrollmentGroup:
+            signing = _ca_of(group, slot)
+            fault = why_not(given, signing.certificate, now=now)
+            if fault is not None:
+                raise OperationError(f"crl: {fault}", hint=f"give the list of the {slot} CA of {name}")
+            if signing.crl is not None and given.last_update_utc < signing.crl.last_update_utc:
+                raise ConflictError(
+                    f"the {slot} CA of {name} has a newer list, of {signing.crl.last_update_utc:%Y-%m-%d %H:%M}Z",
+                    hint=f"if the older one is meant: gateway group ca remove-crl {name} {slot}, and set it then",
+                )
+            if signing.crl == given:
+                return group
+            return _with_ca(group, slot, dataclasses.replace(signing, crl=given), now=now)
+
+        group = await self._change(name, changed, if_match=if_match)
+        revoked = revoked_serials(given)
+        # Whichever slot a session came in by: a CA that renewed its certificate may be in both.
+        closed = self._sessions.close_where(
+            lambda session: session.enrollment_group == name and session.issued in revoked,
+            CloseReason.ENROLLMENT_CHANGED,
+        )
+        log.info(
+            "group.changed",
+            group=name,
+            change=f"{slot}_crl_set",
+            revoked=len(revoked),
+            closed_sessions=closed,
+        )
+        return _to_json(group) | {"closedSessions": closed}
+
+    async def remove_crl(
+        self, *, name: GroupName, slot: Slot, if_match: Etag | None = None
+    ) -> dict[str, Any]:
+        """Take a CA's revocation list away: what was on it is let in again."""
+
+        def changed(group: EnrollmentGroup) -> EnrollmentGroup:
+            signing = _ca_of(group, slot)
+            if signing.crl is None:
+                raise NotFoundError(f"the {slot} CA of {name} has no revocation list")
+            return _with_ca(group, slot, dataclasses.replace(signing, crl=None), now=self._clock())
+
+        group = await self._change(name, changed, if_match=if_match)
+        log.info("group.changed", group=name, change=f"{slot}_crl_removed")
         return _to_json(group)
 
     async def _set_ca(

@@ -21,6 +21,11 @@ class OpenSession(Protocol):
         """Whether it came in by the primary or the secondary key, or certificate."""
         ...
 
+    @property
+    def issued(self) -> int | None:
+        """The serial number of what the group's CA issued, on the chain that it came in by."""
+        ...
+
 
 class Sessions(Protocol):
     """The running gateway's session table (`gateway.edge.sessions.SessionTable`), or none: `NullSessions`."""

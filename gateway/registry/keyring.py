@@ -21,7 +21,7 @@ from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Table, select, update
+from sqlalchemy import Connection, Table, or_, select, update
 
 from gateway.errors import SettingsError, StartError, StoreUnavailable
 from gateway.registry import schema
@@ -183,7 +183,10 @@ def _seal_table(connection: Connection, keyring: Keyring, table: Table) -> int:
         if sealed is not None:
             raise _lacks(sealed.partition(_PREFIX)[2].partition(":")[0], keyring)
         return 0
-    behind = select(key, attestation).where(~attestation.contains(f'"{_PREFIX}{keyring.current}:'))
+    has_secrets = or_(*(attestation.contains(f'"type": "{kind}"') for kind in _WITH_SECRETS))
+    behind = select(key, attestation).where(
+        has_secrets, ~attestation.contains(f'"{_PREFIX}{keyring.current}:')
+    )
     changed = 0
     for row_id, text in connection.execute(behind).all():
         try:

@@ -192,6 +192,7 @@ def _dump_ca(signing: SigningCertificate | None) -> dict[str, Any] | None:
         "certificate": _to_pem(signing.certificate),
         "verified": signing.verified,
         "code": signing.verification_code,
+        "crl": None if signing.crl is None else signing.crl.public_bytes(Encoding.PEM).decode(),
     }
 
 
@@ -202,9 +203,11 @@ def _load_ca(stored: Any) -> SigningCertificate | None:
         case str():  # schema 0003 and before: an operator's word was all that there was
             return SigningCertificate(certificate=_from_pem(stored), verified=True)
         case _:
+            crl = stored.get("crl")  # it came after schema 0004
             return SigningCertificate(
                 certificate=_from_pem(stored["certificate"]), verified=stored["verified"],
                 verification_code=stored["code"],
+                crl=None if crl is None else x509.load_pem_x509_crl(crl.encode()),
             )  # fmt: skip
 
 

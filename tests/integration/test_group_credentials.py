@@ -1,9 +1,13 @@
 """Keys and CAs of groups, changed under devices that are connected."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import pki
 from gateway.pki import IssuedCertificate
@@ -34,6 +38,17 @@ class Factory:
 
     def proof(self, code: str) -> Path:
         return write(self._directory, "proof", pki.issue_device(self.ca, code))[0]
+
+    def revocation_list(self, *serials: int) -> Path:
+        now = datetime.now(UTC)
+        builder = x509.CertificateRevocationListBuilder().issuer_name(self.ca.certificate.subject)
+        builder = builder.last_update(now - timedelta(minutes=1)).next_update(now + timedelta(days=1))
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(entry.build())
+        file = self._directory / "ca.crl"
+        file.write_bytes(builder.sign(self.ca.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        return file
 
     def connect(self, device_id: str) -> tuple[Device, int]:
         certificate, key = self.device(device_id)
@@ -72,6 +87,37 @@ def test_a_ca_lets_devices_in_once_it_is_proved_and_none_once_it_is_removed(
         with again:
             assert code == 5  # its leaf was verified a moment ago, and is forgotten
         assert gateway.json("device", "show", "milled-1")["connected"] is True
+
+
+def test_a_revocation_list_closes_the_sessions_of_what_it_names_and_refuses_it_until_it_is_removed(
+    gateway: GatewayProcess, group: str, tmp_path: Path
+) -> None:
+    factory = Factory(gateway, tmp_path, "Revoking CA")
+    gateway.cli("group", "ca", "set", group, "primary", factory.file, "--verified")
+    stolen, code = factory.connect("stolen-1")
+    good, good_code = factory.connect("good-1")
+    with stolen, good:
+        assert (code, good_code) == (0, 0)
+        certificate = (tmp_path / "stolen-1.crt").rename(tmp_path / "revoked.crt")
+        key = (tmp_path / "stolen-1.key").rename(tmp_path / "revoked.key")
+        serial = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        crl = factory.revocation_list(serial)
+
+        told = gateway.json("group", "ca", "set-crl", group, "primary", crl)
+
+        assert told["closedSessions"] == 1
+        assert told["primaryCertificate"]["revocationList"]["revoked"] == 1
+        assert stolen.is_closed()
+        assert gateway.json("device", "show", "good-1")["connected"] is True
+        with Device.tls(gateway.setup, certificate=certificate, key=key) as again:
+            assert again.connect("stolen-1", "localhost/stolen-1/?api-version=2021-04-12") == 5
+        gateway.wait_for("connect.refused", device_id="stolen-1", reason="certificate_revoked")
+        replaced, code = factory.connect("stolen-1")  # a new certificate for the same device
+        with replaced:
+            assert code == 0
+    gateway.cli("group", "ca", "remove-crl", group, "primary")
+    with Device.tls(gateway.setup, certificate=certificate, key=key) as back:
+        assert back.connect("stolen-1", "localhost/stolen-1/?api-version=2021-04-12") == 0
 
 
 def test_a_regenerated_key_closes_who_came_in_by_it_and_refuses_them(

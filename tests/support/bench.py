@@ -37,6 +37,7 @@ class LiveSession:
     enrollment_group: str | None
     key_slot: KeySlot = KeySlot.PRIMARY
     closed: CloseReason | None = None
+    issued: int | None = None
 
 
 class FakeSessions:
@@ -50,9 +51,14 @@ class FakeSessions:
         return len([session for session in self.live if session.closed is None])
 
     def open(
-        self, device_id: str, group: str | None = None, key_slot: KeySlot = KeySlot.PRIMARY
+        self,
+        device_id: str,
+        group: str | None = None,
+        key_slot: KeySlot = KeySlot.PRIMARY,
+        *,
+        issued: int | None = None,
     ) -> LiveSession:
-        session = LiveSession(device_id, group, key_slot)
+        session = LiveSession(device_id, group, key_slot, issued=issued)
         self.live.append(session)
         return session
 

@@ -6,7 +6,15 @@ from fastapi import APIRouter, Path, Request, Response
 
 from gateway.api.rest.calling import ApiVersion, Caller, IfMatch, Me, etag_meant, quoted
 from gateway.api.rest.pages import Paging, cut, next_link
-from gateway.api.rest.shapes import CertificateBody, Collection, GroupBody, GroupPatch, Object, ProofBody
+from gateway.api.rest.shapes import (
+    CertificateBody,
+    Collection,
+    CrlBody,
+    GroupBody,
+    GroupPatch,
+    Object,
+    ProofBody,
+)
 from gateway.errors import ConflictError, NotFoundError, OperationError
 from gateway.roles import Role
 
@@ -83,6 +91,20 @@ async def set_certificate(
 async def delete_certificate(me: Me, group_id: GroupId, entry: Entry, if_match: IfMatch) -> None:
     """What the CA signed is refused at once, and the sessions that came in by it are closed."""
     await me.call("group.remove_ca", name=group_id, slot=entry, if_match=if_match)
+
+
+@router.put("/{group_id}/certificates/{entry}/crl")
+async def set_crl(me: Me, group_id: GroupId, entry: Entry, body: CrlBody, if_match: IfMatch) -> Object:
+    """Give the CA its revocation list: what is on it is refused at once, and the sessions of it are closed."""
+    changed = await me.call("group.set_crl", name=group_id, slot=entry, crl=body.crl, if_match=if_match)
+    shown: Object = changed[f"{entry}Certificate"]["revocationList"]
+    return shown
+
+
+@router.delete("/{group_id}/certificates/{entry}/crl", status_code=204)
+async def delete_crl(me: Me, group_id: GroupId, entry: Entry, if_match: IfMatch) -> None:
+    """What was on the CA's revocation list is let in again."""
+    await me.call("group.remove_crl", name=group_id, slot=entry, if_match=if_match)
 
 
 @router.post("/{group_id}/certificates/{entry}/generateVerificationCode")

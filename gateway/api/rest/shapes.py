@@ -13,6 +13,7 @@ __all__ = [
     "AttestationBody",
     "CertificateBody",
     "Collection",
+    "CrlBody",
     "DeviceBody",
     "DeviceChangeBody",
     "DevicePatch",
@@ -119,6 +120,12 @@ class GroupPatch(_Body):
     autoApprove: bool | None = None
     attestation: GroupAttestationPatch | None = None
     etag: Etag | None = None
+
+
+class CrlBody(_Body):
+    """A CA's certificate revocation list, PEM or base64 of DER. IoT Central has none."""
+
+    crl: Annotated[str, Field(min_length=1, max_length=1_000_000)]
 
 
 class CertificateBody(_Body):

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from fastapi import FastAPI
 
 from gateway import pki
@@ -15,8 +16,11 @@ from gateway.api.rest.calling import Context
 from gateway.operations import VERBS
 from gateway.roles import Role
 from tests.support.bench import NOW, Bench, open_bench
+from tests.unit.identity.certificates import revocation_list
 
-CA = pki.create_ca("Factory", now=NOW, days=100).certificate_pem.decode()
+FACTORY = pki.create_ca("Factory", now=NOW, days=100)
+CA = FACTORY.certificate_pem.decode()
+CRL = revocation_list(FACTORY, 5).public_bytes(Encoding.PEM).decode()
 PROOF = {"certificate": CA}
 GROUP = {"displayName": "G", "attestation": {"type": "symmetricKey"}}
 MODEL = {"@id": "dtmi:x:Y;1", "@type": "Interface"}
@@ -48,6 +52,8 @@ ROUTES: dict[tuple[str, str], tuple[Role, Any]] = {
     ("PUT", CERTIFICATE): (Role.ADMINISTRATOR, PROOF),
     ("POST", f"{CERTIFICATE}/generateVerificationCode"): (Role.ADMINISTRATOR, None),
     ("POST", f"{CERTIFICATE}/verify"): (Role.ADMINISTRATOR, PROOF),
+    ("PUT", f"{CERTIFICATE}/crl"): (Role.ADMINISTRATOR, {"crl": CRL}),
+    ("DELETE", f"{CERTIFICATE}/crl"): (Role.ADMINISTRATOR, None),
     ("DELETE", CERTIFICATE): (Role.ADMINISTRATOR, None),
     ("DELETE", "/enrollmentGroups/{group_id}"): (Role.ADMINISTRATOR, None),
     ("GET", "/apiTokens"): (Role.ADMINISTRATOR, None),

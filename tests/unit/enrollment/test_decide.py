@@ -197,10 +197,12 @@ def shown(made: Made, *intermediates: Made) -> CertificateEvidence:
 
 @pytest.mark.parametrize(("issuer", "slot"), [(ROOT, "primary"), (NEXT_ROOT, "secondary")])
 def test_a_leaf_of_either_ca_of_a_group_comes_in(issuer: Made, slot: str) -> None:
-    verified = ask(shown(make("mill-1", issuer)), X509_GROUP)
+    leaf = make("mill-1", issuer)
+    verified = ask(shown(leaf), X509_GROUP)
     assert verified == Verified(
-        mechanism="x509", enrollment_group="x509", key_slot=sas.KeySlot(slot), auto_approve=True
-    )
+        mechanism="x509", enrollment_group="x509", key_slot=sas.KeySlot(slot), auto_approve=True,
+        issued=leaf.certificate.serial_number,
+    )  # fmt: skip
 
 
 def test_a_ca_whose_possession_is_not_proved_vouches_for_nobody() -> None:

@@ -80,6 +80,34 @@ def authority(name: str, issuer: Made | None = None, **flaws: Any) -> Made:
     return make(name, issuer, **{"ca": True, "start": NOW - 10 * DAY, "end": NOW + 10 * DAY, **flaws})
 
 
+def revocation_list(
+    ca: Any,
+    *revoked: int,
+    issuer: x509.Name | None = None,
+    signer: Any = None,
+    at: float = NOW - DAY,
+    number: int | None = None,
+    extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+) -> x509.CertificateRevocationList:
+    """The CA's list of serial numbers, made at `at`; signed by another key if there is a `signer`."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer or ca.certificate.subject)
+        .last_update(datetime.fromtimestamp(at, UTC))
+        .next_update(datetime.fromtimestamp(at + 7 * DAY, UTC))
+    )
+    for serial in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(serial)
+        builder = builder.add_revoked_certificate(
+            entry.revocation_date(datetime.fromtimestamp(at, UTC)).build()
+        )
+    if number is not None:
+        builder = builder.add_extension(x509.CRLNumber(number), critical=False)
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical=critical)
+    return builder.sign(signer or ca.key, hashes.SHA256())
+
+
 def usage(*, digital_signature: bool = False, key_cert_sign: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,

@@ -6,7 +6,7 @@ from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.x509 import LeafCache, VerifiedChain
 from tests.unit.identity.certificates import NOW, make
 
-CHAIN = VerifiedChain(anchor_id="X509-IoT-Devices/primary", depth=1, valid_until=NOW + 60)
+CHAIN = VerifiedChain(anchor_id="X509-IoT-Devices/primary", depth=1, valid_until=NOW + 60, issued=1)
 
 
 @pytest.fixture(scope="module")

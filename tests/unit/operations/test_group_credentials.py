@@ -5,6 +5,7 @@ import base64
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import pki
 from gateway.errors import ChangedError, ConflictError, NotFoundError, OperationError
@@ -12,6 +13,8 @@ from gateway.identity.sas import KeySlot
 from gateway.pki import IssuedCertificate
 from gateway.session import CloseReason
 from tests.support.bench import NOW, Bench
+from tests.unit.identity.certificates import DAY, authority, revocation_list
+from tests.unit.identity.certificates import NOW as CERTIFICATES_NOW
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
 CA = pki.create_ca("Factory", now=NOW, days=1000)
@@ -101,6 +104,79 @@ async def test_keys_and_certificates_are_not_mixed_up(bench: Bench) -> None:
     ):
         with pytest.raises(ConflictError, match=r"^the enrollment group . has (keys|certificates), not "):
             await bench.call(verb, **arguments)
+
+
+# Revocation lists
+
+
+def crl_pem(*revoked: int, **flaws: Any) -> str:
+    return revocation_list(CA, *revoked, **flaws).public_bytes(Encoding.PEM).decode()
+
+
+async def test_a_revocation_list_closes_the_sessions_of_what_it_names_in_either_slot(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    revoked = [
+        x509.sessions.open("a", "G", issued=5),
+        x509.sessions.open("b", "G", KeySlot.SECONDARY, issued=5),
+    ]
+    others = [
+        x509.sessions.open("c", "G", issued=6),
+        x509.sessions.open("d", "H", issued=5),
+        x509.sessions.open("e", "G"),
+    ]
+
+    told = await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5, number=3))
+
+    assert told["closedSessions"] == 2
+    assert [one.closed for one in revoked] == [CloseReason.ENROLLMENT_CHANGED] * 2
+    assert [one.closed for one in others] == [None] * 3
+    shown = (await x509.call("group.show_ca", name="G", slot="primary"))["revocationList"]
+    assert (shown["revoked"], shown["number"]) == (1, 3)
+
+
+async def test_a_revocation_list_is_kept_over_a_restart_and_goes_with_its_ca(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5))
+    await x509.groups.load()
+    assert (await x509.call("group.show_ca", name="G", slot="primary"))["revocationList"]["revoked"] == 1
+
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(NEXT_CA), verified=True)
+    assert (await x509.call("group.show_ca", name="G", slot="primary"))["revocationList"] is None
+
+
+async def test_an_older_list_does_not_take_the_place_of_a_newer_one(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5, 6))
+    with pytest.raises(ConflictError, match="has a newer list") as failed:
+        await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(at=CERTIFICATES_NOW - 9 * DAY))
+    assert "remove-crl" in failed.value.hint
+
+    await x509.call("group.remove_crl", name="G", slot="primary")
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(at=CERTIFICATES_NOW - 9 * DAY))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("no list", "not a revocation list in PEM form"), (None, "it is the list of 'CN=Other'")],
+    ids=["no list", "another CA's"],
+)
+async def test_what_is_no_list_of_this_ca_is_said_in_one_line(
+    x509: Bench, text: str | None, says: str
+) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    foreign = revocation_list(authority("Other")).public_bytes(Encoding.PEM).decode()
+    with pytest.raises(OperationError) as failed:
+        await x509.call("group.set_crl", name="G", slot="primary", crl=text or foreign)
+    assert says in failed.value.message
+    assert failed.value.hint
+
+
+async def test_there_is_no_list_without_a_ca_and_none_to_remove_that_was_not_given(x509: Bench) -> None:
+    with pytest.raises(NotFoundError, match="no primary CA"):
+        await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem())
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    with pytest.raises(NotFoundError, match="has no revocation list"):
+        await x509.call("group.remove_crl", name="G", slot="primary")
 
 
 # Proof of possession
