@@ -16,7 +16,7 @@ from sqlalchemy import URL
 
 from gateway.errors import StoreUnavailable
 
-__all__ = ["SqliteThread", "file_of", "is_sqlite", "make_private", "tune"]
+__all__ = ["DatabaseFile", "SqliteThread", "file_of", "is_sqlite", "make_private", "tune"]
 
 T = TypeVar("T")
 
@@ -57,11 +57,43 @@ def tune(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+class DatabaseFile:
+    """Whether the file is still where it was. SQLite goes on writing to a file that was removed or moved away: what it then
+    acknowledges is lost with the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path` is there and is the database."""
+        self.path = path
+        self._identity = self._look()
+
+    def check(self) -> None:
+        """Raise `StoreUnavailable` if nobody would find what is written now."""
+        found = self._look()
+        if found is None:
+            raise StoreUnavailable(
+                f"{self.path}: the file was removed or moved away under the running gateway",
+                hint="move it back, with the -wal beside it; or restart the gateway, which then begins with what is there",
+            )
+        if found != self._identity:
+            raise StoreUnavailable(
+                f"{self.path}: another file is in its place",
+                hint="restart the gateway to use it, or move the gateway's own back",
+            )
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            there = os.stat(self.path)  # noqa: PTH116 - half the time of Path.stat, and it is done at each commit
+        except OSError:
+            return None
+        return there.st_dev, there.st_ino
+
+
 class SqliteThread:
     """A thread with a connection of its own, which does one piece of work after the other."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self._path = path
+    def __init__(self, file: DatabaseFile, name: str) -> None:
+        self._file = file
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
         self._connection: sqlite3.Connection | None = None
 
@@ -83,12 +115,13 @@ class SqliteThread:
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
-            connection = sqlite3.connect(self._path, isolation_level=None)
+            connection = sqlite3.connect(self._file.path, isolation_level=None)
             tune(connection, None)
             self._connection = connection
         return work(self._connection)
 
     def _transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
+        self._file.check()
         self._do(lambda connection: _transaction(connection, work))
 
     def _disconnect(self) -> None:

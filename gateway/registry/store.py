@@ -37,7 +37,7 @@ from gateway.registry.records import (
     individual_to_row,
     tags_to_text,
 )
-from gateway.registry.sqlite import SqliteThread, file_of, is_sqlite, make_private, tune
+from gateway.registry.sqlite import DatabaseFile, SqliteThread, file_of, is_sqlite, make_private, tune
 
 __all__ = [
     "Batch",
@@ -188,6 +188,7 @@ class SqlStore:
         self._group_from_row = partial(group_from_row, keyring=keyring)
         self._individual_from_row = partial(individual_from_row, keyring=keyring)
         self._engine: AsyncEngine | None = None
+        self._sqlite_file: DatabaseFile | None = None
         self._sqlite_writer: SqliteThread | None = None
         self._sqlite_reader: SqliteThread | None = None
         self.operators = SqlOperatorStore(reading=self._reading, writing=self._writing)
@@ -214,8 +215,9 @@ class SqlStore:
                 async with self._reading() as connection:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
                     await connection.run_sync(_scrub)
-                self._sqlite_writer = SqliteThread(file_of(engine.url), "registrations")
-                self._sqlite_reader = SqliteThread(file_of(engine.url), "look-ups")
+                file = self._sqlite_file = DatabaseFile(file_of(engine.url))
+                self._sqlite_writer = SqliteThread(file, "registrations")
+                self._sqlite_reader = SqliteThread(file, "look-ups")
         except StoreError:
             await self.close()
             raise
@@ -376,6 +378,8 @@ class SqlStore:
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        if self._sqlite_file is not None:
+            self._sqlite_file.check()
         async with self._translated(), self._open_engine.begin() as connection:
             yield connection
 

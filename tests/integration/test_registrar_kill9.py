@@ -96,3 +96,57 @@ def written_until_killed(database: Path, acknowledgements: int, life: int) -> li
     assert writer.returncode == -signal.SIGKILL
     assert len(lines) >= acknowledgements
     return [tuple(json.loads(line)) for line in lines]
+
+
+# The same writer, which kills itself at one boundary of its fifth commit.
+_SUICIDE = textwrap.dedent(
+    """
+    import itertools, os, signal
+    from gateway.registry import sqlite
+
+    BOUNDARY, commits, transact = sys.argv[4], itertools.count(1), sqlite._transaction
+
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def transaction(connection, work):
+        if next(commits) != 5:
+            return transact(connection, work)
+        if BOUNDARY == "before":
+            die()
+        connection.set_trace_callback(lambda statement: die() if statement.startswith(BOUNDARY) else None)
+        transact(connection, work)
+        die()
+
+    sqlite._transaction = transaction
+    """
+)
+
+
+@pytest.mark.parametrize(
+    ("boundary", "is_written"),
+    [("before", False), ("BEGIN", False), ("INSERT", False), ("COMMIT", False), ("after", True)],
+)
+def test_killed_at_a_boundary_of_a_commit_the_store_has_all_of_it_or_nothing_and_what_was_acknowledged(
+    tmp_path: Path, boundary: str, is_written: bool
+) -> None:
+    database = tmp_path / "gateway.db"
+    head, _, tail = WRITER.partition("async def main")
+    program = f"{head}{_SUICIDE}\nasync def main{tail}"
+    writer = subprocess.run(
+        [sys.executable, "-c", program, f"sqlite+aiosqlite:///{database}", str(CONCURRENT), "0", boundary],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert writer.returncode == -signal.SIGKILL
+    acknowledged = {tuple(json.loads(line)[:2]) for line in writer.stdout.splitlines() if line.endswith("]")}
+
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        stored = set(connection.execute("SELECT id, etag FROM devices").fetchall())
+    connection.close()
+    assert acknowledged
+    assert acknowledged <= stored
+    assert bool(stored - acknowledged) is is_written  # whole, or not there

@@ -1,0 +1,170 @@
+"""Gate 15: the store is locked, read-only or gone under a running gateway.
+
+Known devices are served from memory, new ones are told that the gateway is unavailable, and when the trouble is over
+everything goes on without a restart. (A full disk is in `tests/integration/test_trouble.py`.)
+"""
+
+import contextlib
+import sqlite3
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.errors import StoreUnavailable
+from gateway.registry.device import Device as Record
+from gateway.registry.device import Status
+from gateway.registry.registry import Registry
+from gateway.registry.store import Batch, SqlStore
+from gateway.settings import RegistrySettings
+from tests.integration.conftest import fleet_of
+from tests.support.device import Device, Fleet
+from tests.support.gateway_process import GatewayProcess
+
+SERVER_UNAVAILABLE = 3
+
+
+def connect(gateway: GatewayProcess, fleet: Fleet, device_id: str) -> int:
+    with Device.plain(gateway.setup) as device:
+        return device.connect(device_id, *fleet.hub_login(device_id))
+
+
+def state_of(gateway: GatewayProcess) -> Path:
+    return Path(gateway.setup["config"]).parent / "state"
+
+
+@contextlib.contextmanager
+def locked(gateway: GatewayProcess) -> Iterator[None]:
+    with contextlib.closing(sqlite3.connect(state_of(gateway) / "gateway.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def moved_away(gateway: GatewayProcess) -> Iterator[None]:
+    database = state_of(gateway) / "gateway.db"
+    elsewhere = database.rename(database.with_name("elsewhere.db"))
+    yield
+    elsewhere.rename(database)
+
+
+@contextlib.contextmanager
+def replaced(gateway: GatewayProcess) -> Iterator[None]:
+    with moved_away(gateway):
+        database = state_of(gateway) / "gateway.db"
+        database.write_bytes((database.with_name("elsewhere.db")).read_bytes())
+        yield
+        database.unlink()
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (locked, "locked"),
+        (moved_away, "removed or moved away under the running gateway"),
+        (replaced, "another file is in its place"),
+    ],
+    ids=["locked", "gone", "another file"],
+)
+def test_known_devices_are_served_new_ones_come_back_later_and_nothing_needs_a_restart(
+    tmp_path: Path, trouble: Callable[[GatewayProcess], contextlib.AbstractContextManager[None]], says: str
+) -> None:
+    with GatewayProcess(tmp_path / "gw") as gateway:
+        fleet = fleet_of(gateway)
+        with fleet.hub("known-1") as connected:
+            with trouble(gateway):
+                connected.publish("devices/known-1/messages/events/", b'{"temperature": 1}')
+                assert connect(gateway, fleet, "known-1") == 0  # it reconnects: from memory
+                assert connect(gateway, fleet, "new-1") == SERVER_UNAVAILABLE
+                line = gateway.wait_for("connect.refused", device_id="new-1")
+                assert line["reason"] == "store_unavailable"
+                assert says in line["detail"]
+                assert line["hint"]
+                refused = gateway.cli("group", "create", "Later", check=False)
+                assert refused.returncode == 1
+                assert says in refused.stderr
+            assert connect(gateway, fleet, "new-1") == 0
+            gateway.cli("group", "create", "Later")
+        gateway.kill()
+        with contextlib.closing(sqlite3.connect(state_of(gateway) / "gateway.db")) as database:
+            stored = {row[0] for row in database.execute("SELECT id FROM devices")}
+        assert {"known-1", "new-1"} <= stored  # what was acknowledged is where the next start looks
+        assert "Traceback" not in "\n".join(gateway.output)
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system that the kernel can be told to have given up, if this machine lets us mount one (as CI's does)."""
+    image, directory = tmp_path / "image", tmp_path / "disk"
+    directory.mkdir()
+    with image.open("wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    for command in (["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, directory]):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"needs the right to mount an ext4 image: {done.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", "-l", directory], check=True)
+
+
+def test_on_a_file_system_that_went_read_only_known_devices_are_served_and_new_ones_told_to_come_back(
+    ext4: Path,
+) -> None:
+    gateway = GatewayProcess(ext4 / "gw").start()
+    try:
+        fleet = fleet_of(gateway)
+        with fleet.hub("known-1") as connected:
+            # What the kernel does by itself when a disk fails (errors=remount-ro).
+            subprocess.run(["mount", "-o", "remount,abort", ext4], check=False, capture_output=True)
+            with pytest.raises(OSError, match="Read-only"):
+                (ext4 / "probe").touch()
+
+            assert connect(gateway, fleet, "new-1") == SERVER_UNAVAILABLE
+            line = gateway.wait_for("connect.refused", device_id="new-1")
+            assert (line["reason"], bool(line["hint"])) == ("store_unavailable", True)
+            connected.ping()
+            assert connect(gateway, fleet, "known-1") == 0
+    finally:
+        gateway.stop()
+    assert "Traceback" not in "\n".join(gateway.output)
+
+
+async def test_a_store_that_is_read_only_for_a_while_is_written_again_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    store = SqlStore(f"sqlite+aiosqlite:///{tmp_path / 'gateway.db'}")
+    await store.open()
+    registry = Registry(store, RegistrySettings())
+    await registry.start()
+    try:
+        writer = store._sqlite_writer
+        assert writer is not None
+        await registry.register(Record.new("known", status=Status.PROVISIONED, now=1.0))
+        await writer.read(lambda connection: connection.execute("PRAGMA query_only=ON"))
+
+        with pytest.raises(StoreUnavailable, match="readonly"):
+            await registry.register(Record.new("new", status=Status.PROVISIONED, now=1.0))
+        known = registry.peek("known")
+        assert known is not None
+        assert known.device is not None
+
+        await writer.read(lambda connection: connection.execute("PRAGMA query_only=OFF"))
+        await registry.register(Record.new("new", status=Status.PROVISIONED, now=1.0))
+        assert set(await store.load_all_entries(at_most=10) or {}) == {"known", "new"}
+    finally:
+        await registry.stop()
+        await store.close()
+
+
+async def test_a_file_that_is_removed_under_the_gateway_takes_no_more_acknowledgements(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "gateway.db"
+    store = SqlStore(f"sqlite+aiosqlite:///{path}")
+    await store.open()
+    path.unlink()
+    with pytest.raises(StoreUnavailable, match="removed or moved away"):
+        await store.commit(Batch.of([Record.new("d", status=Status.PROVISIONED, now=1.0)]))
+    await store.close()
