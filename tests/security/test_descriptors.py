@@ -5,8 +5,6 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from tests.integration.conftest import fleet_of
 from tests.support.device import Device
 from tests.support.gateway_process import GatewayProcess
