@@ -61,8 +61,12 @@ integration: setup ## The tests with sockets, a broker and processes, without Mi
 e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
 	$(PYTEST) -m sdk tests
 
-fuzz: setup ## The property tests with fifty times as many random examples
-	$(PYTEST) --hypothesis-profile=fuzz tests/unit
+# SECONDS=3600 is how long each parser is fuzzed by coverage.
+SECONDS ?= 300
+fuzz: setup ## Property tests and the model of admission with many more examples, then every parser by coverage
+	$(PYTEST) --hypothesis-profile=fuzz tests/unit tests/fuzz
+	for target in codec sas_token topics dtdl; do \
+		$(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
 
 # PAHO_TESTING=DIR is a checkout of github.com/eclipse/paho.mqtt.testing (docs/conformance.md).
 interop: setup ## Eclipse Paho's own interoperability suite: PAHO_TESTING=DIR make interop (four minutes, port 1883)
@@ -101,5 +105,5 @@ bench-compiled: compiled ## The bench, with the compiled build
 	cd $(COMPILED) && $(abspath $(BIN))/python -m loadtest.bench --directory $(CURDIR) $(ARGUMENTS)
 
 clean: ## Remove what the other targets made
-	rm -rf $(VENV) .venv-sdk $(COMPILED) .demo .bench-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .venv-sdk $(COMPILED) .fuzz .demo .bench-* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,7 +30,7 @@ def resident_kb(pid: int) -> int:
 
 
 def few_in_memory(config: str) -> str:
-    return config.replace("    devices:\n", "    registry:\n      cache_size: 1000\n\n    devices:\n", 1)
+    return config.replace("    registry:\n", "    registry:\n      cache_size: 1000\n", 1)
 
 
 def test_devices_connect_while_a_hundred_thousand_are_imported_in_bounded_memory(tmp_path: Path) -> None:
