@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
 
-.PHONY: help interop test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
+.PHONY: help audit faults interop test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
 
 help: ## Show this
 	@echo "make TARGET, where TARGET is one of:"
@@ -28,10 +28,13 @@ demo: setup-demo ## Run a gateway and a few simulated devices, and show what hap
 	@$(BIN)/gateway demo
 
 test: lint types setup-sdk ## Everything that has to pass, but for what has a target of its own: lint, types, tests
-	$(PYTEST) --ignore=tests/console -m 'not load'
+	$(PYTEST) --ignore=tests/console -m 'not load and not faults'
 
 test-load: setup ## The bench and the storm in small: does every scenario work?
 	$(PYTEST) -m load tests
+
+faults: setup ## A storm while the gateway is killed, the disk full, the store locked, the network bad; every message accounted for
+	$(PYTEST) -m faults -s tests/faults
 
 test-console: setup setup-sdk ## The web console in a real browser (Debian's chromium)
 	$(PYTEST) tests/console
@@ -44,6 +47,9 @@ lint: setup ## Check style (ruff) and the Dockerfile (hadolint)
 	$(BIN)/ruff format --check .
 	@if [ -x $(BIN)/hadolint ]; then echo "$(BIN)/hadolint Dockerfile"; $(BIN)/hadolint Dockerfile; \
 	else echo "hadolint has no release for this kind of machine: the Dockerfile is not linted here"; fi
+
+audit: setup ## Known vulnerabilities in the dependencies (pip-audit; needs PyPI's own service)
+	@$(BIN)/python .ci/audit.py
 
 format: setup ## Bring the code into the project's format
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.conftest import fleet_of
 from tests.support.device import Device
+from tests.support.disks import fill, tmpfs
 from tests.support.gateway_process import GatewayProcess, free_port, run_cli
 
 
@@ -132,19 +133,9 @@ def test_ctrl_c_ends_the_gateway_in_order(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of a few megabytes, if this machine lets us mount one (as CI's does)."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", directory],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip(f"needs the right to mount a tmpfs: {mounted.stderr.strip()}")
-    yield directory
-    subprocess.run(["umount", "-l", directory], check=True)
+    """A file system of a few megabytes."""
+    with tmpfs(tmp_path / "disk", megabytes=3) as directory:
+        yield directory
 
 
 def test_on_a_full_disk_new_devices_are_told_to_come_back_and_known_ones_are_served(small_disk: Path) -> None:
@@ -175,17 +166,6 @@ def test_on_a_full_disk_new_devices_are_told_to_come_back_and_known_ones_are_ser
 def first_connect(gateway: GatewayProcess, fleet: object, device_id: str) -> int:
     with Device.plain(gateway.setup) as device:
         return device.connect(device_id, *fleet.hub_login(device_id))  # type: ignore[attr-defined]
-
-
-def fill(file: Path) -> None:
-    """Write until the disk is full, to the last byte."""
-    with file.open("wb", buffering=0) as ballast:
-        for size in (65536, 4096, 512, 1):
-            try:
-                while True:
-                    ballast.write(b"\0" * size)
-            except OSError:
-                continue
 
 
 def test_a_setup_on_a_full_disk_says_so(small_disk: Path) -> None:

@@ -20,6 +20,7 @@ from gateway.registry.store import Batch, SqlStore
 from gateway.settings import RegistrySettings
 from tests.integration.conftest import fleet_of
 from tests.support.device import Device, Fleet
+from tests.support.disks import ext4
 from tests.support.gateway_process import GatewayProcess
 
 SERVER_UNAVAILABLE = 3
@@ -95,31 +96,22 @@ def test_known_devices_are_served_new_ones_come_back_later_and_nothing_needs_a_r
 
 
 @pytest.fixture
-def ext4(tmp_path: Path) -> Iterator[Path]:
-    """A file system that the kernel can be told to have given up, if this machine lets us mount one (as CI's does)."""
-    image, directory = tmp_path / "image", tmp_path / "disk"
-    directory.mkdir()
-    with image.open("wb") as file:
-        file.truncate(32 * 1024 * 1024)
-    for command in (["mkfs.ext4", "-q", "-F", image], ["mount", "-o", "loop", image, directory]):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            pytest.skip(f"needs the right to mount an ext4 image: {done.stderr.strip()}")
-    yield directory
-    subprocess.run(["umount", "-l", directory], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with ext4(tmp_path / "disk", image=tmp_path / "image", megabytes=32) as directory:
+        yield directory
 
 
 def test_on_a_file_system_that_went_read_only_known_devices_are_served_and_new_ones_told_to_come_back(
-    ext4: Path,
+    disk: Path,
 ) -> None:
-    gateway = GatewayProcess(ext4 / "gw").start()
+    gateway = GatewayProcess(disk / "gw").start()
     try:
         fleet = fleet_of(gateway)
         with fleet.hub("known-1") as connected:
             # What the kernel does by itself when a disk fails (errors=remount-ro).
-            subprocess.run(["mount", "-o", "remount,abort", ext4], check=False, capture_output=True)
+            subprocess.run(["mount", "-o", "remount,abort", disk], check=False, capture_output=True)
             with pytest.raises(OSError, match="Read-only"):
-                (ext4 / "probe").touch()
+                (disk / "probe").touch()
 
             assert connect(gateway, fleet, "new-1") == SERVER_UNAVAILABLE
             line = gateway.wait_for("connect.refused", device_id="new-1")

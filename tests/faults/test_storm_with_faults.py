@@ -1,0 +1,126 @@
+"""A storm, and something breaks in the midst of it: afterwards every device and every acknowledged message is accounted for.
+
+`make faults` runs these, and prints each account.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.faults.storm import Account, Proxy, Storm
+from tests.integration.conftest import fleet_of
+from tests.support.disks import fill, tmpfs
+from tests.support.gateway_process import GatewayProcess
+
+pytestmark = pytest.mark.faults
+
+DEVICES = 120
+MESSAGES = 25
+ALL = DEVICES * MESSAGES
+
+
+def database_of(gateway: GatewayProcess) -> Path:
+    return Path(gateway.setup["config"]).parent / "state" / "gateway.db"
+
+
+def storm_at(gateway: GatewayProcess, *, port: int | None = None) -> Storm:
+    fleet = fleet_of(gateway)
+    return Storm(
+        gateway.setup, fleet, devices=DEVICES, messages=MESSAGES, port=port or gateway.setup["plainPort"]
+    )
+
+
+def close_books(storm: Storm, gateway: GatewayProcess, what: str) -> Account:
+    account = storm.books.account(database_of(gateway), DEVICES)
+    print(f"\n{what}: {account}")
+    assert (account.registered, account.doubled, account.unregistered) == (DEVICES, 0, set())
+    assert account.acknowledged == ALL + DEVICES  # each one's last message closes the books
+    return account
+
+
+async def test_nothing_breaks(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path / "gw") as gateway:
+        storm = storm_at(gateway)
+        async with storm.blowing():
+            pass
+        account = close_books(storm, gateway, "nothing breaks")
+    assert (account.lost, account.broken, account.turned_away) == ({}, 0, 0)
+
+
+async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path / "gw").start()
+    try:
+        storm = storm_at(gateway)
+        async with storm.blowing() as books:
+            for share in (0.15, 0.4, 0.7):
+                await books.until(lambda share=share: books.acknowledgements > share * ALL)
+                await asyncio.to_thread(gateway.kill)
+                await asyncio.to_thread(gateway.start)
+        account = close_books(storm, gateway, "killed three times")
+    finally:
+        gateway.stop()
+    assert account.broken > 0
+    # PUBACK promises that a message was handed on, not that it is on a disk (docs/security.md): what a kill takes along is
+    # what was on its way at that moment, and never more than a device had just sent.
+    for device, numbers in account.lost.items():
+        assert len(numbers) <= 3 * 2, (device, numbers)
+    assert sum(map(len, account.lost.values())) <= 3 * DEVICES
+
+
+async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
+    with tmpfs(tmp_path / "disk", megabytes=4) as disk, GatewayProcess(disk / "gw") as gateway:
+        storm = storm_at(gateway)
+        ballast = disk / "ballast"
+        await asyncio.to_thread(fill, ballast)
+        async with storm.blowing() as books:
+            await books.until(lambda: books.turned_away > DEVICES // 2)
+            ballast.unlink()
+        account = close_books(storm, gateway, "disk full")
+    assert account.lost == {}
+
+
+async def test_the_store_stands_still_for_a_while(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path / "gw") as gateway:
+        storm = storm_at(gateway)
+        with contextlib.closing(sqlite3.connect(database_of(gateway), isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            async with storm.blowing() as books:
+                await books.until(lambda: books.turned_away > 0)
+                other.execute("ROLLBACK")
+        account = close_books(storm, gateway, "store locked")
+    assert account.lost == {}
+
+
+async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path / "gw") as gateway:
+        async with Proxy(gateway.setup["plainPort"], break_after_bytes=2000) as network:
+            storm = storm_at(gateway, port=network.port)
+            async with storm.blowing() as books:
+                await books.until(lambda: books.acknowledgements > 0.8 * ALL)
+                network.is_bad = False
+        account = close_books(storm, gateway, "bad network")
+    assert account.lost == {}
+    assert account.broken > DEVICES
+
+
+async def test_everything_breaks_at_once(tmp_path: Path) -> None:
+    gateway = GatewayProcess(tmp_path / "gw").start()
+    try:
+        async with Proxy(gateway.setup["plainPort"], break_after_bytes=4000) as network:
+            storm = storm_at(gateway, port=network.port)
+            async with storm.blowing() as books:
+                await books.until(lambda: books.acknowledgements > 0.2 * ALL)
+                with contextlib.closing(sqlite3.connect(database_of(gateway), isolation_level=None)) as other:
+                    other.execute("BEGIN IMMEDIATE")
+                    await asyncio.to_thread(gateway.kill)
+                    other.execute("ROLLBACK")
+                await asyncio.to_thread(gateway.start)
+                await books.until(lambda: books.acknowledgements > 0.6 * ALL)
+                network.is_bad = False
+        account = close_books(storm, gateway, "everything at once")
+    finally:
+        gateway.stop()
+    assert sum(map(len, account.lost.values())) <= DEVICES

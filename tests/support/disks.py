@@ -1,0 +1,55 @@
+"""File systems of a test's own, where the machine lets us mount one (CI's does); elsewhere the test is skipped, loudly."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+__all__ = ["ext4", "fill", "tmpfs"]
+
+
+@contextlib.contextmanager
+def tmpfs(directory: Path, *, megabytes: int) -> Iterator[Path]:
+    """A small file system in memory, on `directory`."""
+    directory.mkdir()
+    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory))
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+@contextlib.contextmanager
+def ext4(directory: Path, *, image: Path, megabytes: int) -> Iterator[Path]:
+    """A file system that the kernel can be told to have given up (`remount,abort`)."""
+    directory.mkdir()
+    with image.open("wb") as file:
+        file.truncate(megabytes * 1024 * 1024)
+    _run("mkfs.ext4", "-q", "-F", str(image))
+    _run("mount", "-o", "loop", str(image), str(directory))
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", directory], check=True)
+
+
+def fill(file: Path) -> None:
+    """Write until the disk is full, to the last byte."""
+    with file.open("wb", buffering=0) as ballast:
+        for size in (65536, 4096, 512, 1):
+            try:
+                while True:
+                    ballast.write(b"\0" * size)
+            except OSError:
+                continue
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip(f"needs the program {command[0]}")
+    if done.returncode != 0:
+        pytest.skip(f"needs the right to make a file system: {done.stderr.strip()}")
