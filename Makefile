@@ -30,7 +30,7 @@ demo: setup-demo ## Run a gateway and a few simulated devices, and show what hap
 test: lint types setup-sdk ## Everything that has to pass, but for what has a target of its own: lint, types, tests
 	$(PYTEST) --ignore=tests/console -m 'not load and not faults'
 
-test-load: setup ## The bench and the storm in small: does every scenario work?
+test-load: setup ## The bench and the storm in small, and an import of 100,000 devices: does every scenario work?
 	$(PYTEST) -m load tests
 
 faults: setup ## A storm while the gateway is killed, the disk full, the store locked, the network bad; every message accounted for

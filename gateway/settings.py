@@ -438,6 +438,21 @@ def parse_settings(data: object, *, source: str = "settings") -> Settings:
         raise SettingsError(f"{source}: {_first_line(error)}", hint=_hint(error)) from None
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """YAML lets the second of two equal keys win; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_config_file(path: Path) -> dict[str, Any]:
     """Read an amqtt configuration file. Raises `SettingsError` if it is missing, unreadable or not YAML."""
     try:
@@ -449,7 +464,7 @@ def load_config_file(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: can't be read: {getattr(error, 'strerror', None) or error}") from None
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, _StrictLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

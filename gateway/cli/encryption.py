@@ -67,6 +67,7 @@ def rotate(config: Config = CONFIG, as_json: Json = False) -> None:
             hint="gateway encryption-key new FILE, name it in registry.encryption_key_file, and start the gateway",
         )
     with StateLock(settings.lock_file):
+        asyncio.run(_seal(settings.store_url, load_keyring(settings)))  # is this the key at all?
         fresh = new_key()
         write_key_file(file, [fresh, *read_key_file(file)])
         keyring = load_keyring(settings)

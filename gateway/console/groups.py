@@ -115,8 +115,11 @@ async def regenerate(me: Me, name: _Name, slot: _Slot) -> Response:
 
 @router.post("/{name}/ca/{slot}/{verb}")
 async def ca(me: Me, name: _Name, slot: _Slot, verb: str) -> Response:
-    """Set, verify or remove a CA, or make the code that proves its possession."""
+    """Set, verify or remove a CA or its revocation list, or make the code that proves its possession."""
     form = await me.form()
+    if verb == "remove-crl":
+        await me.call("group.remove_crl", name=name, slot=slot)
+        return me.goto(f"/groups/{name}", said=f"The {slot} CA has no revocation list any more.")
     if verb == "remove":
         if not form.ticked("sure"):
             return _ask(me, form, "remove_ca", name, slot)
@@ -125,9 +128,15 @@ async def ca(me: Me, name: _Name, slot: _Slot, verb: str) -> Response:
     if verb == "code":
         code = await me.call("group.make_verification_code", name=name, slot=slot)
         return await _page(me, name, code=code, slot=slot)
-    if verb not in {"set", "verify"}:
+    if verb not in {"set", "verify", "set-crl"}:
         raise NotFoundError("there is no such page")
     try:
+        if verb == "set-crl":
+            crl = await form.file("crl_file") or form.text("crl")
+            told = await me.call("group.set_crl", name=name, slot=slot, crl=crl)
+            revoked = told[f"{slot}Certificate"]["revocationList"]["revoked"]
+            said = f"{revoked} certificates of the {slot} CA are revoked; {told['closedSessions']} sessions ended."
+            return me.goto(f"/groups/{name}", said=said)
         certificate = await form.file("certificate_file") or form.text("certificate")
         if verb == "set":
             await me.call(

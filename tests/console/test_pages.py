@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from playwright.async_api import expect
 
 from gateway import pki
@@ -14,6 +15,7 @@ from tests.support.api import Api, trust
 from tests.support.browser import DESK, PHONE, Console
 from tests.support.device import Device, Fleet
 from tests.support.gateway_process import GatewayProcess
+from tests.unit.identity.certificates import revocation_list
 
 PAGES = (
     "/", "/live", "/devices", "/devices/new", "/devices/import", "/device/nobody-1", "/jobs", "/groups", "/groups/new",
@@ -190,7 +192,19 @@ async def test_a_group_is_made_and_its_ca_is_proved(console: Console, tmp_path: 
     await page.get_by_label("proof.crt").set_input_files(tmp_path / "proof.pem")
     await page.get_by_role("button", name="Verify").click()
     await expect(page.locator(".badge.verified")).to_be_visible()
+    (tmp_path / "ca.crl").write_bytes(revocation_list(ca, 5).public_bytes(Encoding.PEM))
+    await page.get_by_text("Give a revocation list").click()
+    await page.get_by_label("Revocation list (PEM file)").first.set_input_files(tmp_path / "proof.pem")
+    await page.get_by_role("button", name="Set").first.click()
+    await expect(page.get_by_role("alert")).to_contain_text("not a revocation list")
+    await page.get_by_text("Give a revocation list").click()
+    await page.get_by_label("Revocation list (PEM file)").first.set_input_files(tmp_path / "ca.crl")
+    await page.get_by_role("button", name="Set").first.click()
+    await expect(page.get_by_text("1 certificates of the primary CA are revoked")).to_be_visible()
+    await expect(page.get_by_text("1, by the list of")).to_be_visible()
     assert await console.faults() == []
+    await page.get_by_role("button", name="Remove the revocation list").click()
+    await expect(page.get_by_text("has no revocation list any more")).to_be_visible()
     await page.get_by_role("button", name="Disable").click()
     await page.get_by_role("button", name="Disable").click()
     await expect(page.locator(".badge.disabled")).to_be_visible()

@@ -15,7 +15,7 @@ MAX_GROWTH_KB = 64 * 1024
 """Of the gateway's resident memory, with a cache of 1,000 devices. 100,000 held rows would be twice as much."""
 MAX_COMMAND_KB = 160 * 1024
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.load]
 
 
 def resident_kb(pid: int) -> int:

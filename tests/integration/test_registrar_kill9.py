@@ -98,10 +98,10 @@ def written_until_killed(database: Path, acknowledgements: int, life: int) -> li
     return [tuple(json.loads(line)) for line in lines]
 
 
-# The same writer, which kills itself at one boundary of its fifth commit.
+# The same writer, which kills itself at one boundary of a commit with devices, the fifth or later; it says which they are.
 _SUICIDE = textwrap.dedent(
     """
-    import itertools, os, signal
+    import itertools, json, os, signal
     from gateway.registry import sqlite
 
     BOUNDARY, commits, transact = sys.argv[4], itertools.count(1), sqlite._transaction
@@ -110,8 +110,10 @@ _SUICIDE = textwrap.dedent(
         os.kill(os.getpid(), signal.SIGKILL)
 
     def transaction(connection, work):
-        if next(commits) != 5:
+        (batch,) = work.args
+        if next(commits) < 5 or not batch.devices:
             return transact(connection, work)
+        os.write(2, json.dumps(sorted(batch.devices)).encode())
         if BOUNDARY == "before":
             die()
         connection.set_trace_callback(lambda statement: die() if statement.startswith(BOUNDARY) else None)
@@ -135,7 +137,7 @@ def test_killed_at_a_boundary_of_a_commit_the_store_has_all_of_it_or_nothing_and
     program = f"{head}{_SUICIDE}\nasync def main{tail}"
     writer = subprocess.run(
         [sys.executable, "-c", program, f"sqlite+aiosqlite:///{database}", str(CONCURRENT), "0", boundary],
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         timeout=60,
@@ -149,4 +151,5 @@ def test_killed_at_a_boundary_of_a_commit_the_store_has_all_of_it_or_nothing_and
     connection.close()
     assert acknowledged
     assert acknowledged <= stored
-    assert bool(stored - acknowledged) is is_written  # whole, or not there
+    killed_with = set(json.loads(writer.stderr))
+    assert killed_with & {device_id for device_id, _ in stored} == (killed_with if is_written else set())

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -74,16 +75,22 @@ def test_known_devices_are_served_new_ones_come_back_later_and_nothing_needs_a_r
 ) -> None:
     with GatewayProcess(tmp_path / "gw") as gateway:
         fleet = fleet_of(gateway)
+        told: list[subprocess.CompletedProcess[str]] = []
         with fleet.hub("known-1") as connected:
             with trouble(gateway):
                 connected.publish("devices/known-1/messages/events/", b'{"temperature": 1}')
                 assert connect(gateway, fleet, "known-1") == 0  # it reconnects: from memory
+                operator = Thread(
+                    target=lambda: told.append(gateway.cli("group", "create", "Later", check=False))
+                )
+                operator.start()  # beside the device: a locked database is waited for, five seconds each
                 assert connect(gateway, fleet, "new-1") == SERVER_UNAVAILABLE
                 line = gateway.wait_for("connect.refused", device_id="new-1")
                 assert line["reason"] == "store_unavailable"
                 assert says in line["detail"]
                 assert line["hint"]
-                refused = gateway.cli("group", "create", "Later", check=False)
+                operator.join()
+                (refused,) = told
                 assert refused.returncode == 1
                 assert says in refused.stderr
             assert connect(gateway, fleet, "new-1") == 0

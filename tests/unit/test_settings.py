@@ -88,6 +88,7 @@ def test_a_mistake_is_one_line_that_names_the_key(settings: object, line: str, h
     [
         (None, "no such file"),
         ("a: [", "not valid YAML"),
+        ("a: 1\nb: 2\na: 3", "line 3: not valid YAML: a is there twice"),
         ("- a", "expected an amqtt configuration"),
         ("plugins: {}", "the plugin gateway.plugin.GatewayPlugin is not configured"),
         ("plugins: {gateway.plugin.GatewayPlugin: }", "hosts: is missing"),

@@ -1,5 +1,6 @@
 """`gateway encryption-key`: on a new set-up, on one of before, and when the key changes."""
 
+import asyncio
 import base64
 import json
 import shutil
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from gateway.cli import encryption
-from gateway.errors import OperationError, StartError
+from gateway.enrollment.models import SymmetricKeys
+from gateway.errors import OperationError, StartError, StoreUnavailable
 from gateway.registry import keyring
 from gateway.registry.keyring import ENVIRONMENT, Keyring, load_keyring, new_key, read_key_file
+from gateway.registry.store import SqlStore
 from gateway.settings import load_settings
 from gateway.state_lock import StateLock
 from tests.support.gateway_process import run_cli
@@ -48,8 +51,18 @@ def key_file(config: Path) -> Path:
 
 
 def group_key(config: Path) -> str:
-    shown = run_cli("group", "show", GROUP, "--keys", "-c", config, "--json").stdout
-    return str(json.loads(shown)["primaryKey"])
+    """As a start of the gateway reads it."""
+    settings = load_settings(config)
+
+    async def read() -> str:
+        store = SqlStore(settings.store_url, load_keyring(settings))
+        await store.open()
+        keys = {group.id: group.attestation for group in await store.load_groups()}[GROUP]
+        await store.close()
+        assert isinstance(keys, SymmetricKeys)
+        return keys.primary.base64
+
+    return asyncio.run(read())
 
 
 def on_disk(config: Path) -> bytes:
@@ -143,6 +156,16 @@ class _PowerCutError(Exception):
     pass
 
 
+def _second_time(first: Callable[..., Any], then: Callable[..., Any]) -> Callable[..., Any]:
+    """`first` looks whether the key is right; `then` is the rotation's own."""
+    calls = iter((first, then))
+
+    def run(*given: Any) -> Any:
+        return next(calls)(*given)
+
+    return run
+
+
 def _cut(*_: Any) -> Any:
     raise _PowerCutError
 
@@ -164,7 +187,7 @@ def test_a_rotation_that_is_interrupted_loses_nothing_and_can_be_done_again(
 ) -> None:
     key = group_key(config)
     write = keyring.write_key_file
-    seal = encryption._seal
+    seal, run = encryption._seal, encryption.asyncio.run
     writes: list[list[str]] = []
 
     def write_until_the_end(path: Path, keys: list[str]) -> None:
@@ -180,9 +203,9 @@ def test_a_rotation_that_is_interrupted_loses_nothing_and_can_be_done_again(
             case "after the file":
                 patched.setattr(keyring, "write_key_file", _cut_after(write))
             case "before the database":
-                patched.setattr(encryption, "_seal", _cut)
+                patched.setattr(encryption, "_seal", _second_time(seal, _cut))
             case "after the database":
-                patched.setattr(encryption.asyncio, "run", _cut_after(encryption.asyncio.run))
+                patched.setattr(encryption.asyncio, "run", _second_time(run, _cut_after(run)))
             case _:
                 patched.setattr(keyring, "write_key_file", write_until_the_end)
         with pytest.raises(_PowerCutError):
@@ -193,6 +216,14 @@ def test_a_rotation_that_is_interrupted_loses_nothing_and_can_be_done_again(
     encryption.rotate(config=config, as_json=True)
     assert len(read_key_file(key_file(config))) == 1
     assert group_key(config) == key
+
+
+def test_a_rotation_with_a_wrong_key_says_so_and_leaves_the_file_alone(config: Path) -> None:
+    key_file(config).write_text(f"{new_key()}\n")
+    before = key_file(config).read_text()
+    with pytest.raises(StoreUnavailable, match="another key is given"):
+        encryption.rotate(config=config, as_json=True)
+    assert key_file(config).read_text() == before
 
 
 def test_rotation_waits_for_nobody_and_says_who_is_in_the_way(config: Path) -> None:
