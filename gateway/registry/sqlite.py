@@ -115,6 +115,7 @@ class SqliteThread:
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         if self._connection is None:
+            self._file.check()
             connection = sqlite3.connect(self._file.path, isolation_level=None)
             tune(connection, None)
             self._connection = connection

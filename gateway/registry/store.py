@@ -226,7 +226,7 @@ class SqlStore:
         for thread in (self._sqlite_writer, self._sqlite_reader):
             if thread is not None:
                 await thread.close()
-        self._sqlite_writer = self._sqlite_reader = None
+        self._sqlite_writer = self._sqlite_reader = self._sqlite_file = None
         if self._engine is not None:
             await self._engine.dispose()
             self._engine = None
@@ -373,15 +373,20 @@ class SqlStore:
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncConnection]:
+        self._check_file()
         async with self._translated(), self._open_engine.connect() as connection:
             yield connection
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[AsyncConnection]:
-        if self._sqlite_file is not None:
-            self._sqlite_file.check()
+        self._check_file()
         async with self._translated(), self._open_engine.begin() as connection:
             yield connection
+
+    def _check_file(self) -> None:
+        """Before the engine may open a connection: a new one would make an empty file, or join another's journal."""
+        if self._sqlite_file is not None:
+            self._sqlite_file.check()
 
     @property
     def _open_engine(self) -> AsyncEngine:

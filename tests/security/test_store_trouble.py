@@ -157,13 +157,17 @@ async def test_a_store_that_is_read_only_for_a_while_is_written_again_without_a_
         await store.close()
 
 
-async def test_a_file_that_is_removed_under_the_gateway_takes_no_more_acknowledgements(
+async def test_a_file_that_is_removed_under_the_gateway_takes_no_more_acknowledgements_and_is_not_made_anew(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "gateway.db"
     store = SqlStore(f"sqlite+aiosqlite:///{path}")
     await store.open()
     path.unlink()
+    for ask in (store.load_groups, lambda: store.load_entries(["d"]), store.load_templates):
+        with pytest.raises(StoreUnavailable, match="removed or moved away"):
+            await ask()
     with pytest.raises(StoreUnavailable, match="removed or moved away"):
         await store.commit(Batch.of([Record.new("d", status=Status.PROVISIONED, now=1.0)]))
+    assert not path.exists()
     await store.close()
