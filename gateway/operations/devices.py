@@ -234,6 +234,9 @@ class DeviceOperations:
         now = self._clock()
 
         def assigned(device: Device) -> Device:
+            refuse_unknown_template(
+                self._catalog, template_id
+            )  # it may have been deleted while the store was asked
             return device.replace(now=now, template_id=template_id, template_assigned_by="operator")
 
         device = await self._registry.amend(device_id, assigned)

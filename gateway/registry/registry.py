@@ -273,11 +273,18 @@ class Registry:
 
     async def count_by_template(self) -> dict[str, int]:
         """Devices by device template, those included whose association is not committed yet."""
+        # Before too: what is committed while the query runs may be neither in its answer nor pending after it.
+        before = self._pending_templates()
         counted = await self._store.count_by_template()
-        for pending in self._pending.values():
-            if pending.device is not None and pending.device.template_id is not None:
-                counted.setdefault(pending.device.template_id, 1)
+        for template_id in before | self._pending_templates():
+            counted.setdefault(template_id, 1)
         return counted
+
+    def _pending_templates(self) -> set[str]:
+        devices = (pending.device for pending in self._pending.values())
+        return {
+            device.template_id for device in devices if device is not None and device.template_id is not None
+        }
 
     async def individuals_of(self, device_ids: Sequence[str]) -> dict[str, IndividualEnrollment]:
         """The individual enrollments of those that have one. At most 500 at a time."""

@@ -612,3 +612,19 @@ async def test_who_gives_up_many_changes_during_the_commit_leaves_memory_right(
     store.may_commit.set()
     assert (await registering).status is Status.REGISTERED
     assert (await registry.fetch("mill-1")).device == store.devices["mill-1"]
+
+
+async def test_a_template_whose_device_is_committed_while_templates_are_counted_counts(
+    registry: Registry, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.may_commit.clear()
+    registering = asyncio.create_task(registry.register(new().replace(now=1.0, template_id="dtmi:a:b;1")))
+    await store.asked_to_commit()
+
+    async def counted_before_and_answered_after_the_commit() -> dict[str, int]:
+        store.may_commit.set()
+        await registering
+        return {}
+
+    monkeypatch.setattr(store, "count_by_template", counted_before_and_answered_after_the_commit)
+    assert await registry.count_by_template() == {"dtmi:a:b;1": 1}
