@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
+
+from gateway.identity.x509 import WEAK_HASHES, extension_of
 
 __all__ = ["crl_number", "revoked_serials", "why_not"]
-
-_WEAK_HASHES = (hashes.MD5, hashes.SHA1)
 
 
 def why_not(crl: x509.CertificateRevocationList, ca: x509.Certificate, *, now: float) -> str | None:
@@ -31,23 +30,18 @@ def revoked_serials(crl: x509.CertificateRevocationList) -> frozenset[int]:
 
 def crl_number(crl: x509.CertificateRevocationList) -> int | None:
     """Which of its CA's lists it is: they count up (RFC 5280 section 5.2.3)."""
-    try:
-        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except x509.ExtensionNotFound:
-        return None
+    number = extension_of(crl, x509.CRLNumber)
+    return None if number is None else number.crl_number
 
 
 def _fault(crl: x509.CertificateRevocationList, ca: x509.Certificate, now: datetime) -> str | None:
     if crl.issuer != ca.subject:
         return f"it is the list of {crl.issuer.rfc4514_string()!r}, and the CA is {ca.subject.rfc4514_string()!r}"
-    if isinstance(crl.signature_hash_algorithm, _WEAK_HASHES):
+    if isinstance(crl.signature_hash_algorithm, WEAK_HASHES):
         return f"it is signed with {crl.signature_hash_algorithm.name}"
     if not crl.is_signature_valid(ca.public_key()):  # type: ignore[arg-type] # TypeError for what signs no list
         return "the CA's key did not sign it"
-    try:
-        usage = ca.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        usage = None
+    usage = extension_of(ca, x509.KeyUsage)
     if usage is not None and not usage.crl_sign:
         return "the CA's key usage lacks cRLSign"
     if crl.last_update_utc > now:

@@ -26,6 +26,7 @@ from gateway.identity.sas import KeySlot
 from gateway.refusals import Reason, Refused
 
 __all__ = [
+    "WEAK_HASHES",
     "LeafCache",
     "Thumbprints",
     "TrustAnchor",
@@ -33,6 +34,7 @@ __all__ = [
     "VerifiedChain",
     "check_leaf",
     "common_name",
+    "extension_of",
     "match_thumbprint",
     "proves_possession",
     "thumbprints",
@@ -48,7 +50,7 @@ _MAX_INTERMEDIATES: Final = 8
 # NIST SP 800-131A: what is below has been disallowed since 2014. TLS 1.3 has no DSA at all.
 _MIN_RSA_BITS: Final = 2048
 _MIN_EC_BITS: Final = 224
-_WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
+WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
 _CLIENT_PURPOSES: Final = frozenset(
     {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 )
@@ -302,10 +304,10 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 def _key_ids_differ(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     """Key identifiers tell CAs of one name apart, where both certificates have them (RFC 5280 section 4.2.1.1)."""
-    authority = _extension(certificate, x509.AuthorityKeyIdentifier)
+    authority = extension_of(certificate, x509.AuthorityKeyIdentifier)
     if authority is None or authority.key_identifier is None:
         return False
-    subject = _extension(issuer, x509.SubjectKeyIdentifier)
+    subject = extension_of(issuer, x509.SubjectKeyIdentifier)
     return subject is not None and subject.digest != authority.key_identifier
 
 
@@ -327,7 +329,7 @@ def _check_end_entity(leaf: x509.Certificate) -> Refused | None:
     if _is_ca(leaf):
         return Refused(Reason.CERTIFICATE_IS_CA)
     # What TLS does with a client's key is sign. (RFC 8446 section 4.4.2.2; RFC 5246 section 7.4.6.)
-    usage = _extension(leaf, x509.KeyUsage)
+    usage = extension_of(leaf, x509.KeyUsage)
     if usage is not None and not usage.digital_signature:
         return Refused(Reason.CERTIFICATE_PURPOSE_WRONG, "its key usage lacks digitalSignature")
     return None
@@ -336,11 +338,11 @@ def _check_end_entity(leaf: x509.Certificate) -> Refused | None:
 def _check_authority(issuer: x509.Certificate, below: int) -> Refused | None:
     if not _is_ca(issuer):
         return Refused(Reason.CERTIFICATE_UNTRUSTED, "it is no CA")
-    usage = _extension(issuer, x509.KeyUsage)
+    usage = extension_of(issuer, x509.KeyUsage)
     if usage is not None and not usage.key_cert_sign:
         return Refused(Reason.CERTIFICATE_UNTRUSTED, "its key usage lacks keyCertSign")
     # RFC 5280 does not count self-issued certificates; to count them is simpler, and strict.
-    constraints = _extension(issuer, x509.BasicConstraints)
+    constraints = extension_of(issuer, x509.BasicConstraints)
     if constraints is not None and constraints.path_length is not None and constraints.path_length < below:
         return Refused(Reason.CERTIFICATE_UNTRUSTED, "the chain below it is longer than it allows")
     return None
@@ -359,7 +361,7 @@ def _check_dates(certificate: x509.Certificate, now: float) -> Refused | None:
 
 def _check_purpose(certificate: x509.Certificate) -> Refused | None:
     """An extended key usage, where there is one, must allow clients; a CA's limits what it issues."""
-    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    purposes = extension_of(certificate, x509.ExtendedKeyUsage)
     if purposes is None or not _CLIENT_PURPOSES.isdisjoint(purposes):
         return None
     return Refused(Reason.CERTIFICATE_PURPOSE_WRONG, "its extended key usage lacks clientAuth")
@@ -367,7 +369,7 @@ def _check_purpose(certificate: x509.Certificate) -> Refused | None:
 
 def _check_signature_hash(certificate: x509.Certificate) -> Refused | None:
     algorithm = certificate.signature_hash_algorithm
-    if isinstance(algorithm, _WEAK_HASHES):
+    if isinstance(algorithm, WEAK_HASHES):
         return Refused(Reason.CERTIFICATE_WEAK, f"signed with {algorithm.name}")
     return None
 
@@ -394,13 +396,16 @@ def _check_critical(certificate: x509.Certificate) -> Refused | None:
 
 
 def _is_ca(certificate: x509.Certificate) -> bool:
-    constraints = _extension(certificate, x509.BasicConstraints)
+    constraints = extension_of(certificate, x509.BasicConstraints)
     return constraints is not None and constraints.ca
 
 
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+def extension_of(
+    of: x509.Certificate | x509.CertificateRevocationList, kind: type[_Extension]
+) -> _Extension | None:
+    """The extension of that kind, if there is one."""
     try:
-        return certificate.extensions.get_extension_for_class(kind).value
+        return of.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
 

@@ -22,17 +22,6 @@ only_5 = pytest.mark.parametrize("level", [5], ids=["mqtt5"])
 KEPT_S = 1000
 
 
-@pytest.fixture(params=[4, 5], ids=["mqtt311", "mqtt5"])
-def level(request: pytest.FixtureRequest) -> int:
-    given: int = request.param
-    return given
-
-
-@pytest.fixture
-def net(level: int) -> Net:
-    return Net(level)
-
-
 def hanging(net: Net, client_id: str, *filters: tuple[str, int]) -> Client:
     """A client with a session that is kept, subscribed, that acknowledges nothing."""
     client = Client(net, client_id)

@@ -42,16 +42,6 @@ KEPT_S = 99_999
 LABELS = (("a", "2"), ("c", "3"))
 
 
-@pytest.fixture(params=[4, 5], ids=["mqtt311", "mqtt5"])
-def level(request: pytest.FixtureRequest) -> int:
-    return request.param
-
-
-@pytest.fixture
-def net(level: int) -> Net:
-    return Net(level)
-
-
 def keep_session(client: Client, *, clean: bool = False) -> Connack | None:
     return client.connect(clean=clean, session_expiry=KEPT_S)
 
