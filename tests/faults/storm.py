@@ -10,6 +10,7 @@ import contextlib
 import json
 import random
 import sqlite3
+import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -110,17 +111,19 @@ class Books:
 
 
 class Storm:
-    """Devices and one application. `port` is where the devices dial."""
+    """Devices and one application. `port` is where the devices dial; over TLS, or plain without `tls`."""
 
     def __init__(
-        self, setup: dict[str, Any], fleet: Fleet, *, devices: int, messages: int, port: int
-    ) -> None:
+        self, setup: dict[str, Any], fleet: Fleet, *, devices: int, messages: int, port: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         self.books = Books()
         self.names = [f"storm-{number:04d}" for number in range(devices)]
         self._setup = setup
         self._fleet = fleet
         self._messages = messages
         self._port = port
+        self._tls = {"ssl": tls, "server_hostname": "localhost"} if tls else {}
         self._somebody_listens = asyncio.Event()
         self._random = random.Random(7)  # noqa: S311
 
@@ -187,7 +190,7 @@ class Storm:
         writer: asyncio.StreamWriter | None = None
         try:
             async with asyncio.timeout(PATIENCE_S):
-                reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+                reader, writer = await asyncio.open_connection("127.0.0.1", self._port, **self._tls)
                 if not await self._connect(name, reader, writer):
                     return number
             while number < end and self._somebody_listens.is_set():
@@ -196,6 +199,7 @@ class Storm:
                 number += 1
         except (OSError, EOFError, TimeoutError):
             self.books.broken += 1
+            await self.books.tell()
         finally:
             if writer is not None:
                 writer.transport.abort()
@@ -236,7 +240,8 @@ class Storm:
 class Proxy:
     """A bad network between devices and gateway: it holds data back, hands on a part, and breaks connections.
 
-    TCP repairs what single packets lose; what a peer sees of a bad network is this.
+    TCP repairs what single packets lose; what a peer sees of a bad network is this. Packets that are really lost:
+    `tests.support.network`, which not every machine can have.
     """
 
     def __init__(self, port: int, *, break_after_bytes: int) -> None:

@@ -6,6 +6,7 @@
 import asyncio
 import contextlib
 import sqlite3
+import ssl
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tests.faults.storm import MOST_OWED, Account, Proxy, Storm
 from tests.integration.conftest import fleet_of
 from tests.support.disks import fill, tmpfs
 from tests.support.gateway_process import GatewayProcess
+from tests.support.network import LossyNetwork, in_lossy_network
 
 pytestmark = pytest.mark.faults
 
@@ -26,11 +28,10 @@ def database_of(gateway: GatewayProcess) -> Path:
     return Path(gateway.setup["config"]).parent / "state" / "gateway.db"
 
 
-def storm_at(gateway: GatewayProcess, *, port: int | None = None) -> Storm:
+def storm_at(gateway: GatewayProcess, *, port: int | None = None, tls: ssl.SSLContext | None = None) -> Storm:
     fleet = fleet_of(gateway)
-    return Storm(
-        gateway.setup, fleet, devices=DEVICES, messages=MESSAGES, port=port or gateway.setup["plainPort"]
-    )
+    port = port or gateway.setup["plainPort"]
+    return Storm(gateway.setup, fleet, devices=DEVICES, messages=MESSAGES, port=port, tls=tls)
 
 
 def close_books(storm: Storm, gateway: GatewayProcess, what: str) -> Account:
@@ -102,6 +103,26 @@ async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> No
         account = close_books(storm, gateway, "bad network")
     assert account.lost == {}
     assert account.broken > DEVICES
+
+
+def test_packets_are_lost_all_the_time_and_for_a_while_all_of_them(tmp_path: Path) -> None:
+    async def scenario(network: LossyNetwork) -> None:
+        with GatewayProcess(tmp_path / "gw") as gateway:
+            port = gateway.setup["port"]
+            tls = ssl.create_default_context(cafile=gateway.setup["caCertificate"])
+            storm = storm_at(gateway, port=port, tls=tls)
+            await asyncio.to_thread(network.lose, 0.1, port=port)
+            async with storm.blowing() as books:
+                await books.until(lambda: books.acknowledgements > 0.3 * ALL)
+                await asyncio.to_thread(network.lose, 1, port=port)
+                await books.until(lambda: books.broken > DEVICES)
+                await asyncio.to_thread(network.lose, 0.1, port=port)
+            lost = await asyncio.to_thread(lambda: network.lost)
+            account = close_books(storm, gateway, f"{lost} packets lost, over TLS")
+        assert account.lost == {}
+        assert lost > ALL / 10
+
+    in_lossy_network(scenario)
 
 
 async def test_everything_breaks_at_once(tmp_path: Path) -> None:

@@ -5,16 +5,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from tests.support.privileges import run_or_skip
 
 __all__ = ["ext4", "fill", "tmpfs"]
+
+_RIGHT = "to make a file system"
 
 
 @contextlib.contextmanager
 def tmpfs(directory: Path, *, megabytes: int) -> Iterator[Path]:
     """A small file system in memory, on `directory`."""
     directory.mkdir()
-    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory))
+    run_or_skip("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory), right=_RIGHT)
     try:
         yield directory
     finally:
@@ -27,8 +29,8 @@ def ext4(directory: Path, *, image: Path, megabytes: int) -> Iterator[Path]:
     directory.mkdir()
     with image.open("wb") as file:
         file.truncate(megabytes * 1024 * 1024)
-    _run("mkfs.ext4", "-q", "-F", str(image))
-    _run("mount", "-o", "loop", str(image), str(directory))
+    run_or_skip("mkfs.ext4", "-q", "-F", str(image), right=_RIGHT)
+    run_or_skip("mount", "-o", "loop", str(image), str(directory), right=_RIGHT)
     try:
         yield directory
     finally:
@@ -44,12 +46,3 @@ def fill(file: Path) -> None:
                     ballast.write(b"\0" * size)
             except OSError:
                 continue
-
-
-def _run(*command: str) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip(f"needs the program {command[0]}")
-    if done.returncode != 0:
-        pytest.skip(f"needs the right to make a file system: {done.stderr.strip()}")

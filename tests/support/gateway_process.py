@@ -17,16 +17,17 @@ from pathlib import Path
 from typing import Any, Self
 
 TIMEOUT_S = 30.0
-_PORTS = range(15_000, 32_000)
+# Below those that the system gives to outgoing connections. Each is given out once: a set-up asks for five, then binds.
+_PORTS = iter(random.sample(range(15_000, 32_000), 17_000))
 
 
 def free_port() -> int:
-    """A port that nothing has, below those that the system gives to outgoing connections: nothing will take it soon."""
-    for port in random.sample(_PORTS, 100):
+    """A port that nothing has, and that no other test was given."""
+    for port in _PORTS:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("0.0.0.0", port))
             return port
-    raise AssertionError("100 ports in a row are taken")
+    raise AssertionError("no port is left")
 
 
 def run_cli(*arguments: str | Path, cwd: Path | None = None, stdin: str | None = None, check: bool = True,
@@ -92,7 +93,11 @@ class GatewayProcess:
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.wait_for("gateway.started")
+        try:
+            self.wait_for("gateway.started")
+        except AssertionError:
+            self.kill()
+            raise
         return self
 
     def stop(self) -> int:
