@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_readme import sh
 from tests.support.central import SCOPE, CentralApplication, CentralServer
 from tests.support.gateway_process import run_cli
-
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"<!-- executed: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
+from tests.support.pages import DOCS, blocks, reader_of, sh
 
 
 def printed_by(page: str, directory: Path) -> dict[str, str]:
     """What each block printed, on a set-up of the test's own."""
-    run_cli("init", directory / "gw")
-    (directory / "gateway.yaml").symlink_to(directory / "gw" / "gateway.yaml")
-    return {name: sh(script, directory) for name, script in BLOCK.findall((DOCS / page).read_text())}
+    with reader_of(directory) as run:
+        return {name: run(script) for name, script in blocks(DOCS / page).items()}
 
 
 def test_the_commands_of_the_page_about_devices(tmp_path: Path) -> None:
@@ -58,8 +54,8 @@ def test_the_script_of_the_page_about_migration_collects_what_the_command_takes_
     for tool in ("curl", "jq"):
         if shutil.which(tool) is None:
             pytest.fail(f"the script needs {tool}: install it", pytrace=False)
-    blocks = dict(BLOCK.findall((DOCS / "migration.md").read_text()))
-    (tmp_path / "collect.sh").write_text(blocks["collect"])
+    commands = blocks(DOCS / "migration.md")
+    (tmp_path / "collect.sh").write_text(commands["collect"])
     with CentralServer(CentralApplication(), token="SharedAccessSignature sr=x&sig=y") as server:
         subprocess.run(
             ["sh", "collect.sh", "app", server.token, "export"], cwd=tmp_path, check=True, timeout=60,
@@ -71,7 +67,7 @@ def test_the_script_of_the_page_about_migration_collects_what_the_command_takes_
     (tmp_path / "export" / "ca.pem").write_bytes(server.application.ca.certificate_pem)
     run_cli("init", tmp_path / "gw")
     (tmp_path / "gateway.yaml").symlink_to(tmp_path / "gw" / "gateway.yaml")
-    printed = sh(blocks["migrate"], tmp_path)
+    printed = sh(commands["migrate"], tmp_path)
     dry, real = printed.split("nothing was written (--dry-run)")
     for text, made in ((dry, "WOULD BE NEW"), (real, "NEW")):
         rows = {line[:22].strip(): line[22:].split() for line in text.splitlines() if line[:6].strip()}

@@ -3,16 +3,15 @@
 import json
 from pathlib import Path
 
-from tests.e2e.test_operator_docs import blocks, set_up
-from tests.e2e.test_readme import sh
 from tests.support.gateway_process import GatewayProcess
+from tests.support.pages import DOCS, blocks, reader_of, sh
 from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
 
 
 def test_the_commands_of_the_page_about_enrollments(tmp_path: Path) -> None:
-    known = set_up(tmp_path)
     (tmp_path / "ek.pub").write_bytes(ENDORSEMENT_KEY)
-    printed = {name: sh(known + script, tmp_path) for name, script in blocks("enrollments.md").items()}
+    with reader_of(tmp_path) as run:
+        printed = {name: run(script) for name, script in blocks(DOCS / "enrollments.md").items()}
     assert set(printed) == {"keys", "x509", "tpm", "change"}
     assert "primaryKey" in printed["keys"]
     assert printed["x509"].splitlines()[-3:] == [
@@ -28,7 +27,7 @@ def test_the_commands_of_the_page_about_enrollments(tmp_path: Path) -> None:
 
 
 def test_the_commands_of_the_page_about_provisioning_over_https(tmp_path: Path) -> None:
-    (script,) = blocks("provisioning-https.md").values()
+    (script,) = blocks(DOCS / "provisioning-https.md").values()
     with GatewayProcess(tmp_path / "gw", https=True) as gateway:
         known = f"export GATEWAY_CONFIG=gw/gateway.yaml PORT={gateway.setup['deviceHttpsPort']}\n"
         answer = json.loads(sh(known + script, tmp_path))

@@ -2,38 +2,29 @@
 
 from pathlib import Path
 
-from tests.e2e.test_readme import BLOCK, ROOT, sh
 from tests.support.gateway_process import GatewayProcess
-
-
-def blocks(page: str) -> dict[str, str]:
-    return dict(BLOCK.findall((ROOT / "docs" / page).read_text()))
-
-
-def set_up(directory: Path) -> str:
-    """A set-up in `gw`; returns what a reader's shell knows of it."""
-    sh("gateway init gw", directory)
-    return "export GATEWAY_CONFIG=gw/gateway.yaml\n"
+from tests.support.pages import DOCS, blocks, reader_of, sh
 
 
 def test_the_page_on_enrollment_groups(tmp_path: Path) -> None:
-    commands = blocks("enrollment-groups.md")
+    commands = blocks(DOCS / "enrollment-groups.md")
     assert set(commands) == {"groups", "keys", "possession", "change"}
-    known = set_up(tmp_path)
-    printed = sh(known + commands["groups"], tmp_path)
+    with reader_of(tmp_path) as run:
+        printed = run(commands["groups"])
+        keys = run(commands["keys"])
+        possession = run(commands["possession"])
+        change = run(commands["change"])
     assert '"displayName": "The mills"' in printed
     assert "disabled group Mills" in printed
-    assert sh(known + commands["keys"], tmp_path).count("secondaryKey") == 2
-    printed = sh(known + commands["possession"], tmp_path)
-    assert "set the primary CA (not yet verified) of group Factory" in printed
-    assert "verified the primary CA of group Factory" in printed
-    assert "Factory CA" in printed
-    printed = sh(known + commands["change"], tmp_path)
-    assert "removed the primary CA of group Factory" in printed
+    assert keys.count("secondaryKey") == 2
+    assert "set the primary CA (not yet verified) of group Factory" in possession
+    assert "verified the primary CA of group Factory" in possession
+    assert "Factory CA" in possession
+    assert "removed the primary CA of group Factory" in change
 
 
 def test_the_page_on_the_api(tmp_path: Path) -> None:
-    commands = blocks("api.md")
+    commands = blocks(DOCS / "api.md")
     assert set(commands) == {"ask", "verbs", "jobs", "possession"}
     with GatewayProcess(tmp_path / "gw") as gateway:
         # The usual port may be taken where tests run; everything else is as a reader types it.
@@ -51,12 +42,11 @@ def test_the_page_on_the_api(tmp_path: Path) -> None:
 
 
 def test_the_page_on_operators(tmp_path: Path) -> None:
-    commands = blocks("operators.md")
+    commands = blocks(DOCS / "operators.md")
     assert set(commands) == {"tokens", "audit"}
-    known = set_up(tmp_path)
-    printed = sh(known + commands["tokens"], tmp_path)
-    assert "&skn=backend&se=" in printed
-    assert "deleted token backend" in printed
-    printed = sh(known + commands["audit"], tmp_path)
-    assert "status: registered → blocked" in printed
-    assert '"outcome": "done"' in printed
+    with reader_of(tmp_path) as run:
+        tokens, audit = run(commands["tokens"]), run(commands["audit"])
+    assert "&skn=backend&se=" in tokens
+    assert "deleted token backend" in tokens
+    assert "status: registered → blocked" in audit
+    assert '"outcome": "done"' in audit

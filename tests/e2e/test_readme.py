@@ -1,38 +1,16 @@
 """The README's commands do what it says: each block that is marked `executed` is run, as it stands."""
 
-import os
 import re
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 from tests.support.gateway_process import free_port
-
-ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"<!-- executed: (\w+) -->\n```sh\n(.*?)```", re.DOTALL)
-
-
-def blocks() -> dict[str, str]:
-    return dict(BLOCK.findall((ROOT / "README.md").read_text()))
-
-
-def environment() -> dict[str, str]:
-    scripts = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": f"{scripts}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-
-
-def sh(script: str, cwd: Path) -> str:
-    done = subprocess.run(
-        ["sh", "-e", "-x"], input=script, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.support.pages import ROOT, blocks, environment, sh
 
 
 def test_the_commands_of_the_readme_work_in_their_order(tmp_path: Path) -> None:
-    commands = blocks()
+    commands = blocks(ROOT / "README.md")
     assert set(commands) == {"setup", "operate", "load"}
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     init, serve = commands["setup"].splitlines()

@@ -48,6 +48,8 @@ class Account:
     repeated: int
     turned_away: int
     broken: int
+    breaks: list[str]
+    """Why the application lost its connection."""
 
     def __str__(self) -> str:
         lost = sum(map(len, self.lost.values()))
@@ -55,7 +57,8 @@ class Account:
             f"{self.devices} devices, {self.registered} registered ({self.doubled} twice,"
             f" {len(self.unregistered)} told so and not), {self.acknowledged} messages acknowledged,"
             f" {self.arrived} arrived ({self.repeated} more than once), {lost} acknowledged and not arrived;"
-            f" {self.turned_away} CONNECTs turned away, {self.broken} connections broke"
+            f" {self.turned_away} CONNECTs turned away, {self.broken} connections broke;"
+            f" the application's {len(self.breaks)} times {set(self.breaks) or ''}"
         )
 
 
@@ -70,6 +73,7 @@ class Books:
     """By device and number: how often."""
     turned_away: int = 0
     broken: int = 0
+    breaks: list[str] = field(default_factory=list)
     owed: int = 0
     """Acknowledged since the application subscribed, and not arrived yet."""
     news: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -107,6 +111,7 @@ class Books:
             repeated=sum(times > 1 for numbers in self.arrived.values() for times in numbers.values()),
             turned_away=self.turned_away,
             broken=self.broken,
+            breaks=self.breaks,
         )
 
 
@@ -153,7 +158,7 @@ class Storm:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(aiomqtt.MqttError):
+            try:
                 async with aiomqtt.Client(
                     "127.0.0.1",
                     self._setup["appPort"],
@@ -169,6 +174,9 @@ class Storm:
                         self.books.arrived[device][envelope["body"]["n"]] += 1
                         self.books.owed -= 1
                         await self.books.tell()
+            except aiomqtt.MqttError as error:
+                if self._somebody_listens.is_set():
+                    self.books.breaks.append(str(error))
             self._somebody_listens.clear()
             await asyncio.sleep(PAUSE_S)
 

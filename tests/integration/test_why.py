@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_readme import BLOCK, ROOT, sh
 from tests.support.device import Device, Fleet, packet, text
 from tests.support.gateway_process import GatewayProcess
+from tests.support.pages import DOCS, blocks, sh
 from tests.support.terminal import on_a_terminal, plain
 
 HUB = "localhost/{}/?api-version=2021-04-12"
@@ -87,7 +87,7 @@ def test_what_a_device_calls_itself_cannot_steer_the_terminal(gateway: GatewayPr
 
 
 def test_the_commands_of_the_page_on_why(gateway: GatewayProcess, fleet: Fleet, tmp_path: Path) -> None:
-    commands = dict(BLOCK.findall((ROOT / "docs" / "why.md").read_text()))
+    commands = blocks(DOCS / "why.md")
     assert set(commands) == {"dry_run"}
     refused(gateway, "mill-7", fleet.token("localhost/devices/mill-7", "mill-8"))
     (tmp_path / "token").write_text(fleet.token("localhost/devices/mill-7", "mill-7"))
