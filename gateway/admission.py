@@ -19,7 +19,7 @@ from gateway.dps.grammar import DpsLogin
 from gateway.dps.grammar import parse_username as parse_dps_username
 from gateway.eager import run_eagerly
 from gateway.enrollment.decide import Verified, decide
-from gateway.enrollment.models import TpmAttestation
+from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment, TpmAttestation
 from gateway.groups import Groups
 from gateway.hub.grammar import HubLogin
 from gateway.hub.grammar import parse_username as parse_hub_username
@@ -61,7 +61,8 @@ class ConnectRequest(NamedTuple):
 class Admitted(NamedTuple):
     """A proven identity that may come in. `device` is None on DPS before the first registration.
 
-    `expires_at` (unix seconds) is when the token expires; the session must not outlive it.
+    `expires_at` (unix seconds) is when the token expires; the session must not outlive it. `enrollment`, of an outcome
+    that had to wait, is what decided it, as it was then: see `Admission.holds`.
     """
 
     dialect: Dialect
@@ -69,6 +70,7 @@ class Admitted(NamedTuple):
     verified: Verified
     device: Device | None
     expires_at: float | None
+    enrollment: EnrollmentGroup | IndividualEnrollment | None = None
 
 
 Login = DpsLogin | HubLogin
@@ -102,7 +104,7 @@ class Admission:
     def admit(
         self, request: ConnectRequest, *, now: float
     ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
-        """Decide a CONNECT: the decision, or a future of it. `now` is unix seconds.
+        """Decide a CONNECT: the decision, or a future of it, which only counts if it `holds`. `now` is unix seconds.
 
         Raises `StoreError`, or the future does, if the store can't answer.
         """
@@ -123,7 +125,9 @@ class Admission:
         """Of a device that is not in memory."""
         entry = await self._registry.fetch(_claimed_id(login))
         decided = self._admit(login, token, certificate, entry, now=now)
-        return await decided if isinstance(decided, asyncio.Future) else decided
+        if isinstance(decided, asyncio.Future):
+            return await decided
+        return self._resting_on(decided, entry)
 
     def _admit(
         self,
@@ -153,24 +157,53 @@ class Admission:
             if not self.intake.admit(verified.enrollment_group, now, is_known=True):
                 return Refused(Reason.OVERLOADED)
             return Admitted(Dialect.HUB, device_id, verified, device, verified.expires_at)
-        return run_eagerly(self._admit_changed(device_id, verified, device, model_id, now=now))
+        return run_eagerly(self._admit_changed(device_id, verified, entry, model_id, now=now))
 
     async def _admit_changed(
-        self, device_id: str, verified: Verified, device: Device | None, model_id: str | None, *, now: float
+        self, device_id: str, verified: Verified, entry: DeviceEntry, model_id: str | None, *, now: float
     ) -> Admitted | Refused:
         """On the hub, what is new or has something to change."""
+        device, enrollment = entry.device, self._enrollment(verified, entry)
         if device is not None and not self.intake.admit(verified.enrollment_group, now, is_known=True):
             return Refused(Reason.OVERLOADED)
-        enrolled = await self._enroll(device_id, verified, device, model_id, Dialect.HUB, now=now)
-        if isinstance(enrolled, Refused):
-            return enrolled
-        return Admitted(Dialect.HUB, device_id, verified, enrolled, verified.expires_at)
+        admitted = Admitted(Dialect.HUB, device_id, verified, device, verified.expires_at, enrollment)
+        enrolled = await self._enroll(admitted, model_id, now=now)
+        return enrolled if isinstance(enrolled, Refused) else admitted._replace(device=enrolled)
+
+    def holds(self, outcome: Admitted | Refused) -> bool:
+        """Whether an outcome that had to wait still rests on what is in force. If not, decide anew.
+
+        Whoever takes a right away closes the sessions that rest on it. One that is about to open is not among them yet, so
+        this is asked in the same turn of the loop in which it opens.
+        """
+        if isinstance(outcome, Refused):
+            return outcome.reason is not Reason.ENROLLMENT_CHANGED
+        entry = self._registry.peek(outcome.device_id)
+        return (
+            entry is not None
+            and entry.device is outcome.device
+            and outcome.enrollment is not None
+            and outcome.enrollment is self._enrollment(outcome.verified, entry)
+        )
+
+    def _enrollment(
+        self, verified: Verified, entry: DeviceEntry
+    ) -> EnrollmentGroup | IndividualEnrollment | None:
+        """What lets the device in now, if it is what has verified it. A changed enrollment is another object."""
+        if verified.enrollment_group is None:
+            return entry.individual
+        return self._groups.get(verified.enrollment_group) if entry.individual is None else None
+
+    def _resting_on(self, outcome: Admitted | Refused, entry: DeviceEntry) -> Admitted | Refused:
+        if isinstance(outcome, Refused):
+            return outcome
+        return outcome._replace(enrollment=self._enrollment(outcome.verified, entry))
 
     def renew(
         self, request: ConnectRequest, *, now: float
     ) -> "Admitted | Refused | asyncio.Future[Admitted | Refused]":
         """Decide a new token for a session that is open: as `admit` does, but for a device that must be registered, and
-        without waiting in line. Raises `StoreError`, or the future does."""
+        without waiting in line. A future only counts if it `holds`. Raises `StoreError`, or the future does."""
         login = self._login(request)
         if isinstance(login, Refused):
             return login
@@ -184,7 +217,8 @@ class Admission:
 
     async def _renew_unknown(self, login: Login, token: SasToken | None, *, now: float) -> Admitted | Refused:
         """Of a device that is no longer in memory."""
-        return self._renew(login, token, await self._registry.fetch(_claimed_id(login)), now=now)
+        entry = await self._registry.fetch(_claimed_id(login))
+        return self._resting_on(self._renew(login, token, entry, now=now), entry)
 
     def _renew(
         self, login: Login, token: SasToken | None, entry: DeviceEntry, *, now: float
@@ -200,13 +234,17 @@ class Admission:
         return Admitted(dialect, _claimed_id(login), verified, device, verified.expires_at)
 
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
-        """Decide a DPS register request (or a poll): the assigned device, or why not. Raises `StoreError`."""
+        """Decide a DPS register request (or a poll): the assigned device, or why not. Raises `StoreError`.
+
+        What `admitted` rests on is in force when this is called.
+        """
+        name = admitted.verified.enrollment_group
+        group = None if name is None else self._groups.get(name)
         entry = self._registry.peek(admitted.device_id)
         if entry is None:
             entry = await self._registry.fetch(admitted.device_id)
-        return await self._enroll(
-            admitted.device_id, admitted.verified, entry.device, model_id, Dialect.DPS, now=now
-        )
+        admitted = admitted._replace(device=entry.device, enrollment=group or entry.individual)
+        return await self._enroll(admitted, model_id, now=now)
 
     def knows(self, device_id: str) -> bool:
         """Whether a device of that id is in memory. At an early refusal the store may not have been asked."""
@@ -326,21 +364,13 @@ class Admission:
 
     # What do we know, and what is it?
 
-    async def _enroll(
-        self,
-        device_id: str,
-        verified: Verified,
-        device: Device | None,
-        model_id: str | None,
-        announced_by: Dialect,
-        *,
-        now: float,
-    ) -> Device | Refused:
+    async def _enroll(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
         """The device's durable registration, made or brought up to date; or why it has none."""
+        device, verified, announced_by = admitted.device, admitted.verified, admitted.dialect
         if model_id is not None and not _is_usable(model_id):
             model_id = None
         if device is None:
-            registered = await self._register(device_id, verified, model_id, announced_by, now=now)
+            registered = await self._register(admitted, model_id, now=now)
             if isinstance(registered, Refused):
                 return registered
             device = registered
@@ -353,7 +383,7 @@ class Admission:
         if association is None and _is_settled(device, verified):
             return device
         change = _change(verified, association, announced_by, now=now)
-        device = await self._registry.amend(device_id, change)
+        device = await self._registry.amend(admitted.device_id, change)
         standing = _standing(device)
         if standing is not None:
             return standing
@@ -361,30 +391,33 @@ class Admission:
             _log_association(device)
         return device
 
-    async def _register(
-        self, device_id: str, verified: Verified, model_id: str | None, announced_by: Dialect, *, now: float
-    ) -> Device | Refused:
-        group = verified.enrollment_group
+    async def _register(self, admitted: Admitted, model_id: str | None, *, now: float) -> Device | Refused:
+        group = admitted.verified.enrollment_group
         if not self.intake.begin_registration(group):
             return Refused(Reason.OVERLOADED)
         try:
             if not self.intake.admit(group, now, is_known=False):
                 return Refused(Reason.OVERLOADED)
-            return await self._register_now(device_id, verified, model_id, announced_by, now=now)
+            return await self._register_now(admitted, model_id, now=now)
         finally:
             self.intake.end_registration(group)
 
     async def _register_now(
-        self, device_id: str, verified: Verified, model_id: str | None, announced_by: Dialect, *, now: float
-    ) -> Device:
+        self, admitted: Admitted, model_id: str | None, *, now: float
+    ) -> Device | Refused:
+        device_id, verified, enrollment = admitted.device_id, admitted.verified, admitted.enrollment
         template_id = await self._discover(model_id) if model_id else None
+        # A model repository may have been asked, which takes its time: nobody registers by what is not in force any more.
+        entry = self._registry.peek(device_id)
+        if entry is None or enrollment is None or enrollment is not self._enrollment(verified, entry):
+            return Refused(Reason.ENROLLMENT_CHANGED, "while it waited to be registered")
         new = Device.new(
             device_id,
             status=Status.PROVISIONED if verified.auto_approve else Status.WAITING,
             template_id=template_id,
             template_assigned_by="association" if template_id is not None else None,
             model_id=model_id,
-            model_announced_by=announced_by.value if model_id else None,
+            model_announced_by=admitted.dialect.value if model_id else None,
             enrollment_group=verified.enrollment_group,
             now=now,
         )

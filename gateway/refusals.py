@@ -59,6 +59,7 @@ class Reason(StrEnum):
     DEVICE_BLOCKED = "device_blocked"
     APPROVAL_PENDING = "approval_pending"
     # The gateway's own state
+    ENROLLMENT_CHANGED = "enrollment_changed"
     STORE_UNAVAILABLE = "store_unavailable"
     OVERLOADED = "overloaded"
     SHUTTING_DOWN = "shutting_down"
@@ -276,6 +277,13 @@ _ANSWERS: dict[Reason, Answer] = {
         202000,
         "approve it: gateway device approve ID",
         "waiting for an operator's approval; try again later",
+    ),
+    Reason.ENROLLMENT_CHANGED: Answer(
+        _UNAVAILABLE,
+        0x88,
+        500001,
+        "nothing to do: the device will try again, and be judged by the enrollment as it is now",
+        "the enrollment has just changed; try again later",
     ),
     Reason.STORE_UNAVAILABLE: Answer(
         _UNAVAILABLE,

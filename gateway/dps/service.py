@@ -82,8 +82,7 @@ class DpsService:
         tpm = rest.tpm_in(body)
         if isinstance(tpm, rest.Problem):
             return self._problem(tpm)
-        outcome = self._admission.admit(_as_connect(request, exchange), now=self._clock())
-        admitted = await outcome if isinstance(outcome, asyncio.Future) else outcome
+        admitted = await self._admit(request, exchange)
         if isinstance(admitted, Refused):
             asks_for_challenge = request.operation is rest.RestOperation.REGISTER and tpm is not None
             if admitted.reason is Reason.CREDENTIAL_MISSING and asks_for_challenge and tpm is not None:
@@ -106,6 +105,16 @@ class DpsService:
         if response.refused is not None:
             return response
         return response._replace(device_id=admitted.device_id, group=verified.enrollment_group)
+
+    async def _admit(self, request: rest.RestRequest, exchange: HttpExchange) -> Admitted | Refused:
+        """Who asks, by what is in force when this is over."""
+        while True:
+            outcome = self._admission.admit(_as_connect(request, exchange), now=self._clock())
+            if not isinstance(outcome, asyncio.Future):
+                return outcome
+            admitted = await outcome
+            if self._admission.holds(admitted):
+                return admitted
 
     async def _challenge(
         self, request: rest.RestRequest, tpm: rest.ShownTpm, exchange: HttpExchange

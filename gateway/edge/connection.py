@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Protocol, assert_never, cast
 
 from gateway import mqtt
@@ -348,7 +349,10 @@ class Connection:
         request = self._renewal.request(auth)
         if isinstance(request, Refused):
             self._renewed(request)
-            return
+        else:
+            self._renew(request)
+
+    def _renew(self, request: ConnectRequest) -> None:
         try:
             outcome = self._edge.admission.renew(request, now=self._edge.clock())
         except GatewayError as error:
@@ -356,15 +360,20 @@ class Connection:
             return
         if isinstance(outcome, asyncio.Future):
             # What the device sends meanwhile is served: it was admitted, and its old token is still good [MQTT5-4.12.1].
-            outcome.add_done_callback(self._renewal_decided)
+            outcome.add_done_callback(partial(self._renewal_decided, request))
         else:
             self._renewed(outcome)
 
-    def _renewal_decided(self, future: "asyncio.Future[Admitted | Refused]") -> None:
+    def _renewal_decided(self, request: ConnectRequest, future: "asyncio.Future[Admitted | Refused]") -> None:
         if self._close_reason is not None or future.cancelled():
             return
         error = future.exception()
-        self._renewed(Refused(Reason.STORE_UNAVAILABLE, str(error)) if error is not None else future.result())
+        if error is not None:
+            self._renewed(Refused(Reason.STORE_UNAVAILABLE, str(error)))
+        elif self._edge.admission.holds(future.result()):
+            self._renewed(future.result())
+        else:
+            self._renew(request)
 
     def _renewed(self, outcome: Admitted | Refused) -> None:
         """AUTH 0x00 and the new expiry; or the reason why not, and the end of the session [MQTT5-4.12.1-2]."""
@@ -417,17 +426,21 @@ class Connection:
             request = request._replace(
                 client_id=connect.client_id or None, password=v5.credential(connect)
             )  # [MQTT5-3.1.3-6]
+        self._admit(request)
+
+    def _admit(self, request: ConnectRequest) -> bool:
+        """Whether it is decided; if not, `_admission_ended` follows."""
         try:
             outcome = self._edge.admission.admit(request, now=self._edge.clock())
         except GatewayError as error:
-            self._refuse(Refused(Reason.STORE_UNAVAILABLE, str(error)))
-            return
+            outcome = Refused(Reason.STORE_UNAVAILABLE, str(error))
         if isinstance(outcome, asyncio.Future):
-            outcome.add_done_callback(self._admission_ended)
-        else:
-            self._decided(outcome)
+            outcome.add_done_callback(partial(self._admission_ended, request))
+            return False
+        self._decided(outcome)
+        return True
 
-    def _admission_ended(self, future: "asyncio.Future[Admitted | Refused]") -> None:
+    def _admission_ended(self, request: ConnectRequest, future: "asyncio.Future[Admitted | Refused]") -> None:
         if self._close_reason is not None:
             if not future.cancelled():
                 future.exception()  # seen; there is nobody left to tell
@@ -440,8 +453,10 @@ class Connection:
         elif error is not None:
             log.error("store.failed", device_id=self._claimed_id, error=repr(error))
             self._refuse(Refused(Reason.STORE_UNAVAILABLE, type(error).__name__))
-        else:
+        elif self._edge.admission.holds(future.result()):
             self._decided(future.result())
+        elif not self._admit(request):  # an operator has changed what it rests on, and it waits again
+            return
         # Packets that came with the CONNECT were held by the state machine; then the socket speaks again.
         self.data_received(b"")
         if not self._has_ended():

@@ -418,7 +418,13 @@ class Reputation:
 
 
 _NOT_THE_PEERS_FAULT: Final = frozenset(
-    {Reason.APPROVAL_PENDING, Reason.STORE_UNAVAILABLE, Reason.OVERLOADED, Reason.SHUTTING_DOWN}
+    {
+        Reason.ENROLLMENT_CHANGED,
+        Reason.APPROVAL_PENDING,
+        Reason.STORE_UNAVAILABLE,
+        Reason.OVERLOADED,
+        Reason.SHUTTING_DOWN,
+    }
 )
 
 

@@ -55,7 +55,7 @@ class AdmissionMachine(GatewayMachine):
         if level == mqtt.MQTT_5_LEVEL:
             by_sas = mqtt.Properties(authentication_method="SAS", authentication_data=token)
             connect = connect._replace(password=None, properties=by_sas)
-        self.connect(self.new(group=group, slot=slot, level=level, proof=key == "good"), connect, None)
+        self.connect(self.new(group=group, slot=slot, level=level, proof=key == "good"), connect)
 
     @precondition(lambda self: self._who_can_renew())
     @rule(data=st.data(), group=GROUPS, slot=SLOTS, key=KEYS)
@@ -69,7 +69,7 @@ class AdmissionMachine(GatewayMachine):
         async def renew() -> None:
             words = mqtt.Properties(authentication_method="SAS", authentication_data=token)
             live.channel.answered.clear()
-            live.connection.data_received(mqtt.MQTT_5.encode(mqtt.Auth(reason=0x19, properties=words)))
+            live.send(mqtt.Auth(reason=0x19, properties=words))
             await live.channel.answered.wait()
 
         self.runner.run(renew())

@@ -39,6 +39,9 @@ class StubAdmission:
             raise self._admits
         return self._admits
 
+    def holds(self, outcome: Any) -> bool:
+        return True
+
     async def provision(self, admitted: Admitted, model_id: str | None, *, now: float) -> Any:
         if isinstance(self._provisions, Exception):
             raise self._provisions

@@ -77,6 +77,9 @@ class StubAdmission:
     def admit(self, request: ConnectRequest, *, now: float) -> Any:
         return self._decide()
 
+    def holds(self, outcome: Any) -> bool:
+        return True
+
     def knows(self, device_id: str) -> bool:
         return True
 
