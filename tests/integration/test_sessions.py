@@ -20,6 +20,7 @@ def test_a_wrong_password_for_a_connected_device_leaves_it_connected_and_its_sub
                 assert intruder.is_closed()
         answer = device.request("$iothub/twin/GET/?$rid=1")
         assert answer.topic == "$iothub/twin/res/200/?$rid=1"
+    gateway.wait_for("session.closed", device_id="victim-1")  # the line that comes after all of them
     assert len(gateway.lines("connect.refused", device_id="victim-1")) == 4
 
 

@@ -89,6 +89,7 @@ async def test_a_refused_login_with_a_will_leaves_no_session_no_will_and_no_memo
     assert (edge.sessions.count, len(edge.connections), len(edge.deadlines)) == (0, 0, 0)
     assert edge.sessions.resume("t-1", keeps=True, now=bench.now) is None
     assert bench.session.ended_with is None
+    assert bench.session.wills == 0
 
 
 # Gate 6: ids that mean something elsewhere

@@ -68,6 +68,14 @@ class Peer:
             await self.channel.answered.wait()
         return self.answers[0]
 
+    async def ask(self, packet: mqtt.Packet) -> mqtt.Packet:
+        """Send it, and the next thing that the gateway says."""
+        self.channel.answered.clear()
+        self.send(packet)
+        async with asyncio.timeout(PATIENCE_S):
+            await self.channel.answered.wait()
+        return self.answers[-1]
+
     @property
     def answers(self) -> list[mqtt.Packet]:
         """What the gateway has said so far."""
@@ -82,8 +90,24 @@ class Peer:
         return first.code == 0
 
 
+class RecordingSink:
+    """Takes every message. Implements `gateway.telemetry.router.Sink`."""
+
+    backlog = 0
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, bytes]] = []
+
+    def deliver(self, topic: str, payload: bytes, qos: int) -> int:
+        self.messages.append((topic, payload))
+        return 0
+
+    def take_lost(self) -> int:
+        return 0
+
+
 class WiredGateway:
-    """`clock` gives unix seconds, `monotonic` the seconds that deadlines count on."""
+    """`clock` gives unix seconds, `monotonic` the seconds that deadlines count on. `sink` has the telemetry."""
 
     def __init__(
         self,
@@ -95,6 +119,7 @@ class WiredGateway:
         self.settings = settings_in(directory, devices=PATIENT)
         self._clock = clock
         self._monotonic = monotonic
+        self.sink = RecordingSink()
 
     async def open(self) -> None:
         failures: list[GatewayError] = []
@@ -108,7 +133,7 @@ class WiredGateway:
         router = TelemetryRouter(
             self.settings.telemetry,
             find_template=self.core.catalog.get,
-            sinks=(),
+            sinks=(self.sink,),
             observations=self.core.observations,
         )
         self.edge = gateway._make_edge(self.core, router)
