@@ -52,7 +52,7 @@ def close_books(storm: Storm, gateway: GatewayProcess, what: str) -> Account:
 
 
 async def test_nothing_breaks(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw") as gateway:
+    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
         storm = storm_at(gateway)
         async with storm.blowing():
             pass
@@ -61,7 +61,7 @@ async def test_nothing_breaks(tmp_path: Path) -> None:
 
 
 async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path / "gw").start()
+    gateway = GatewayProcess(tmp_path / "gw", edit=patient).start()
     try:
         storm = storm_at(gateway)
         async with storm.blowing() as books:
@@ -79,7 +79,7 @@ async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
 
 
 async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
-    with tmpfs(tmp_path / "disk", megabytes=4) as disk, GatewayProcess(disk / "gw") as gateway:
+    with tmpfs(tmp_path / "disk", megabytes=4) as disk, GatewayProcess(disk / "gw", edit=patient) as gateway:
         storm = storm_at(gateway)
         ballast = disk / "ballast"
         await asyncio.to_thread(fill, ballast)
@@ -91,7 +91,7 @@ async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
 
 
 async def test_the_store_stands_still_for_a_while(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw") as gateway:
+    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
         storm = storm_at(gateway)
         with contextlib.closing(sqlite3.connect(database_of(gateway), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -103,7 +103,7 @@ async def test_the_store_stands_still_for_a_while(tmp_path: Path) -> None:
 
 
 async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw") as gateway:
+    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
         async with Proxy(gateway.setup["plainPort"], break_after_bytes=2000) as network:
             storm = storm_at(gateway, port=network.port)
             async with storm.blowing() as books:
@@ -116,7 +116,7 @@ async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> No
 
 def test_packets_are_lost_all_the_time_and_for_a_while_all_of_them(tmp_path: Path) -> None:
     async def scenario(network: LossyNetwork) -> None:
-        with GatewayProcess(tmp_path / "gw") as gateway:
+        with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
             port = gateway.setup["port"]
             tls = ssl.create_default_context(cafile=gateway.setup["caCertificate"])
             storm = storm_at(gateway, port=port, tls=tls)
@@ -135,7 +135,7 @@ def test_packets_are_lost_all_the_time_and_for_a_while_all_of_them(tmp_path: Pat
 
 
 async def test_everything_breaks_at_once(tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path / "gw").start()
+    gateway = GatewayProcess(tmp_path / "gw", edit=patient).start()
     try:
         async with Proxy(gateway.setup["plainPort"], break_after_bytes=4000) as network:
             storm = storm_at(gateway, port=network.port)
