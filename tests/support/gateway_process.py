@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, Self
 
 TIMEOUT_S = 30.0
-# Below those that the system gives to outgoing connections. Each is given out once: a set-up asks for five, then binds.
-_PORTS = iter(random.sample(range(15_000, 32_000), 17_000))
+# Below those that the system gives to outgoing connections. Each is given out once: a set-up asks for five, then binds. Each
+# of the processes that share the tests (pytest-xdist) has its own.
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_PORTS = iter(random.sample(range(15_000 + _WORKER, 32_000, _WORKERS), 17_000 // _WORKERS))
 
 
 def free_port() -> int:

@@ -47,7 +47,7 @@ GOOD: dict[str, list[Any]] = {
     "time": ["22:31:07", "22:31", "22:31:07.120", "22:31:07Z", "22:31:07+01:00", "23:59:60"],
     "dateTime": ["2026-11-23T22:31:07Z", "2026-11-23T22:31:07.120+01:00", "2026-11-23t22:31:07z", "2026-11-23 22:31:07"],
     "duration": ["PT5S", "P1D", "P1Y2M3DT4H5M6.7S", "P2W", "-PT1M", "PT0.5H"],
-    **{kind: [geometry(kind)] for kind in GEOSPATIAL},
+    **{kind: [geometry(kind)] for kind in sorted(GEOSPATIAL)},
 }  # fmt: skip
 BAD: dict[str, list[Any]] = {
     "boolean": [0, 1, "true", None, [], {}],
@@ -72,7 +72,7 @@ BAD: dict[str, list[Any]] = {
     "time": ["24:00:00", "22:60", "22:31:61", "22", "", "22:31:07 ", "٢٢:٣١", 5],
     "dateTime": ["2026-11-23", "22:31:07", "2026-02-30T22:31:07Z", "2026-11-23T25:00:00Z", "2026-11-23T", "", 1732400000],
     "duration": ["", "P", "PT", "5S", "P5S", "PT5", "P1DT", 5],
-    **{kind: [{}, [], [1, 2], "POINT (1 2)", geometry("other"), {"type": geometry(kind)["type"]}] for kind in GEOSPATIAL},
+    **{kind: [{}, [], [1, 2], "POINT (1 2)", geometry("other"), {"type": geometry(kind)["type"]}] for kind in sorted(GEOSPATIAL)},
 }  # fmt: skip
 
 
