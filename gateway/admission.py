@@ -301,8 +301,9 @@ class Admission:
                     return Refused(Reason.MODULE_UNSUPPORTED, f"module {login.module_id[:64]!r}")
         device_id = _claimed_id(login)
         if request.client_id is not None and device_id != request.client_id:
+            # An empty one is of 3.1.1, where nothing gives the device another [MQTT-3.1.3-9].
             return Refused(
-                Reason.CLIENT_ID_MISMATCH,
+                Reason.CLIENT_ID_MISMATCH if request.client_id else Reason.CLIENT_ID_INVALID,
                 f"client id {request.client_id[:64]!r}, user name {device_id[:64]!r}",
             )
         if not is_device_id(device_id, extended=self._extended_ids):

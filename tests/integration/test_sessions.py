@@ -165,6 +165,18 @@ def test_a_login_that_makes_no_sense_is_refused_with_its_reason(
     assert gateway.wait_for("connect.refused", reason=reason)["hint"]
 
 
+@pytest.mark.covers(mqtt311="3.1.3-8 3.1.3-9")
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_device_of_3_1_1_without_a_client_id_is_told_that_its_id_is_rejected_however_good_its_login(
+    gateway: GatewayProcess, fleet: Fleet, clean: bool
+) -> None:
+    with Device.plain(gateway.setup) as device:
+        assert device.connect("", *fleet.hub_login("nameless-1"), clean=clean) == 2
+        assert not device.session_present
+        assert device.is_closed()
+    assert gateway.wait_for("connect.refused", device_id="")["reason"] == "client_id_invalid"
+
+
 def test_a_protocol_level_that_nobody_knows_is_told_so(gateway: GatewayProcess) -> None:
     with Device.plain(gateway.setup) as device:
         device.send(packet(1, 0, text("MQTT") + b"\x06\x02\x00\x3c\x00" + text("v6")))
