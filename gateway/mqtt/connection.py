@@ -236,6 +236,8 @@ class ServerConnection:
         """MQTT 5: the server's last word. Raises `WrongState`, in MQTT 3.1.1 too, where it has none."""
         if self._agreement is None:
             raise WrongState("a server of MQTT 3.1.1 closes without a word")
+        if properties.session_expiry_interval is not None:
+            raise InvalidPacket("a server's DISCONNECT has a session expiry", "MQTT5-3.14.2-2")
         self._act(Action.DISCONNECT)
         return self._encode(Disconnect(reason=reason, properties=properties))
 

@@ -186,7 +186,7 @@ def _decode_publish(first_byte: int, body: bytes) -> Publish:
     if topic:
         _check_name(topic)
     elif properties.topic_alias is None:
-        raise MalformedPacket("PUBLISH has neither a topic nor an alias", "MQTT5-3.3.2-8", _PROTOCOL_ERROR)
+        raise MalformedPacket("PUBLISH has neither a topic nor an alias", "MQTT5-3.3.2.1", _PROTOCOL_ERROR)
     return Publish(
         topic, body[pos:], qos, first_byte & RETAIN != 0, first_byte & DUP != 0, packet_id, properties
     )

@@ -1,20 +1,34 @@
 """The normative statements of both specifications, and what the tests say of them (docs/conformance.md).
 
 `STATEMENTS` has their numbers, from each specification's appendix "Mandatory normative statements". What a test shows
-is read from the `covers` marks of the tests and from the vectors' tags; the rest has its reason here.
+is read from the `covers` marks of the tests and from the vectors; *of what* it shows it, from where the test lives. The
+rest has its reason here: `NOT_APPLICABLE` what no test can show, `NO_OCCASION` what the device listener never comes to,
+`GAPS` what it does otherwise.
 
 `python -m tests.conformance.statements > docs/conformance.md` writes the page anew.
 """
 
 import ast
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.conformance.mqtt.vectors import INVALID
 from tests.conformance.mqtt.vectors5 import INVALID_5
 
-__all__ = ["NOT_APPLICABLE", "STATEMENTS", "covering_tests", "page", "paho_cases"]
+__all__ = [
+    "GAPS",
+    "NOT_APPLICABLE",
+    "NO_OCCASION",
+    "STATEMENTS",
+    "Subject",
+    "by_subject",
+    "covering_tests",
+    "page",
+    "paho_cases",
+]
 
 TESTS = Path(__file__).parents[1]
 
@@ -50,38 +64,156 @@ STATEMENTS: Mapping[str, tuple[str, ...]] = {
 
 _CLIENT = "binds clients, and shows itself in no packet that a server could refuse"
 _WEBSOCKET = "MQTT over WebSocket is not offered"
-_NO_CHALLENGE = "no authentication method here asks a second question"
 
 _WHY: Mapping[str, Mapping[str, str]] = {
     "mqtt311": {
-        _CLIENT: "2.3.1-2 3.1.2-23 3.14.4-1 4.5.0-2 4.6.0-2 4.6.0-3 4.6.0-4 7.1.2-1",
+        _CLIENT: "2.3.1-2 3.1.2-23 3.14.4-1 4.5.0-2 7.1.2-1",
         _WEBSOCKET: "6.0.0-1 6.0.0-2 6.0.0-3 6.0.0-4",
         "binds servers that connect to other servers": "7.0.0-1",
         "says of an implementation that it needs no extensions; there are none": "7.0.0-2",
         "every refusal of this gateway has a return code": "3.2.2-6",
-        "wildcards are supported where a filter may be subscribed to": "3.8.3-2",
-        "there are no transient errors that a packet is kept for: the connection ends": "4.8.0-2",
-        "the flag decides whether the field is read, so that there is no packet that breaks it;"
-        " what is left over or missing breaks 3.1.2": "3.1.2-9 3.1.2-11 3.1.2-19 3.1.2-20 3.1.2-21",
     },
     "mqtt5": {
-        _CLIENT: "3.1.2-20 3.1.2-30 3.2.2-4 3.2.2-5 3.3.2-10 3.3.4-8 4.5.0-2 4.6.0-2 4.6.0-3 4.6.0-4 4.12.0-3",
+        _CLIENT: "3.1.2-20 3.2.2-4 3.2.2-5 3.3.2-10 3.3.4-8 4.5.0-2 4.12.0-3",
+        "binds clients; what one sends before its CONNACK is held, and served once it is accepted": "3.1.2-30",
         _WEBSOCKET: "6.0.0-1 6.0.0-2 6.0.0-3 6.0.0-4",
-        _NO_CHALLENGE: "4.12.0-2",
+        "no authentication method here asks a second question": "4.12.0-2",
         "the general server sends one copy for all matching subscriptions": "3.3.4-5",
-        "the flag decides whether the field is read, so that there is no packet that breaks it;"
-        " what is left over or missing breaks 3.1.2": "3.1.2-9 3.1.2-17 3.1.2-18 3.1.2-19",
+        "binds receivers that refuse a message of QoS 2 by PUBREC; none here does": "4.3.3-9",
     },
 }
 """Why no test shows a statement, and which statements that is said of."""
 
+_NEVER_AGAIN = "it sends no packet again"
+_NOT_RETAINED = "nothing is retained there"
+_NO_QOS_2 = "it has no QoS 2"
+_ONE_FILTER = "devices do not send to each other, and one filter at most matches what the gateway sends"
+_NO_SHARING = "it has no shared subscriptions"
+_NOT_NAMELESS = "an empty client id is refused there"
+_NO_ALIASES = "it sets no topic aliases"
+_NO_IDENTIFIERS = "it takes no subscription identifiers"
+_NO_EXPIRY = "messages are handed on as they come, so that none can expire"
+
+_NEVER: Mapping[str, Mapping[str, str]] = {
+    "mqtt311": {
+        _NEVER_AGAIN: "2.3.1-3 3.3.1-1 3.10.4-3 4.6.0-1",
+        _NOT_RETAINED: "3.1.2-7 3.1.2-16 3.3.1-6 3.3.1-7 3.3.1-8 3.3.1-10 3.3.1-11 3.3.1-12",
+        _NOT_NAMELESS: "3.1.3-6 3.1.3-7",
+        _NO_QOS_2: "4.3.3-1 4.6.0-3 4.6.0-4",
+        _ONE_FILTER: "3.3.1-3 3.3.5-1 4.5.0-1 4.6.0-5 4.6.0-6",
+    },
+    "mqtt5": {
+        _NEVER_AGAIN: "3.3.1-1 3.10.4-3 4.6.0-1",
+        _NOT_RETAINED: "3.1.2-14 3.1.2-15 3.3.1-5 3.3.1-6 3.3.1-7 3.3.1-8 3.3.1-9 3.3.1-10 3.3.1-11 3.3.1-13 3.8.4-4",
+        _NO_QOS_2: "4.3.3-1 4.3.3-2 4.3.3-3 4.3.3-4 4.3.3-5 4.3.3-6 4.3.3-7 4.3.3-8 4.3.3-10 4.3.3-11 4.3.3-12"
+        " 4.3.3-13 4.6.0-3 4.6.0-4",
+        _ONE_FILTER: "3.3.1-3 3.3.4-2 3.8.3-3 4.5.0-1 4.6.0-5 4.6.0-6",
+        _NO_IDENTIFIERS: "3.3.4-3 3.3.4-4",
+        _NO_ALIASES: "3.1.2-26 3.1.2-27 3.3.2-11",
+        _NO_SHARING: "4.8.2-3 4.8.2-4 4.8.2-5 4.8.2-6",
+        _NO_EXPIRY: "3.3.2-5 3.3.2-6",
+    },
+}
+"""Why the device listener never comes to a statement that only the general server shows."""
+
+
+def _by_number(reasons: Mapping[str, str]) -> Mapping[str, str]:
+    return {number: why for why, numbers in reasons.items() for number in numbers.split()}
+
+
 NOT_APPLICABLE: Mapping[str, Mapping[str, str]] = {
-    version: {number: why for why, numbers in reasons.items() for number in numbers.split()}
-    for version, reasons in _WHY.items()
+    version: _by_number(reasons) for version, reasons in _WHY.items()
+}
+NO_OCCASION: Mapping[str, Mapping[str, str]] = {
+    version: _by_number(reasons) for version, reasons in _NEVER.items()
 }
 
 
+class Gap(NamedTuple):
+    """Statements that the device listener does not keep, or not wholly; `instead`: what it does, and why."""
+
+    mqtt311: str
+    mqtt5: str
+    instead: str
+
+    def numbers(self, version: str) -> tuple[str, ...]:
+        return tuple(getattr(self, version).split())
+
+
+GAPS = (
+    Gap(
+        "3.1.2-5 4.1.0-1 4.4.0-1",
+        "3.1.2-5 3.1.2-23 4.4.0-1",
+        "Of a session only the subscriptions are kept. An answer that a device did not acknowledge before its connection"
+        " ended is not sent again: the device repeats its request, as it does for an answer that it never got.",
+    ),
+    Gap(
+        "4.1.0-1",
+        "3.1.2-23",
+        "Kept sessions are in memory: a restart forgets them, and beyond `max_offline_sessions` the oldest is forgotten. The"
+        " next CONNACK says so.",
+    ),
+    Gap(
+        "3.1.2-5 4.1.0-1",
+        "",
+        "On provisioning no session is kept, whatever a device of 3.1.1 asks for; one of MQTT 5 is told so (Session Expiry"
+        " Interval 0).",
+    ),
+    Gap(
+        "3.1.2-17 3.3.1-5",
+        "",
+        "Nothing is retained. A message's RETAIN becomes its property `mqtt-retain`, as at IoT Hub; a will's is left out. A"
+        " device of MQTT 5 is told (Retain Available 0).",
+    ),
+    Gap(
+        "3.3.4-1 4.3.3-2",
+        "",
+        "A message of QoS 2 ends the connection, as at IoT Hub: 3.1.1 has no word to announce it. MQTT 5 has (Maximum QoS"
+        " 1).",
+    ),
+    Gap(
+        "3.8.4-1 3.8.4-5",
+        "",
+        "A filter that is none of the hub's ends the connection without a SUBACK, as at IoT Hub; in MQTT 5 it is answered"
+        " with 0x8F.",
+    ),
+    Gap(
+        "3.1.2-8",
+        "3.1.2-7 3.1.2-8",
+        "A will becomes telemetry of its device. One to any other topic is dropped (`telemetry.dropped` in the log), and the"
+        " CONNECT accepted.",
+    ),
+    Gap(
+        "",
+        "3.1.3-10 3.3.2-4 3.3.2-15 3.3.2-16 3.3.2-17 3.3.2-18 3.3.2-20",
+        "Applications get an envelope in JSON and no PUBLISH of the device's: user properties by their names, of two with"
+        " one name the last; content type and correlation data, if it is text; response topic and payload format not at"
+        " all.",
+    ),
+)
+"""The statements that the device listener does not keep."""
+
+
 # What the tests say
+
+
+class Subject(StrEnum):
+    """What a test shows a statement of."""
+
+    ENGINE = "engine"
+    LISTENER = "device listener"
+    GENERAL = "general server"
+
+
+_SUBJECTS: Mapping[str, Subject] = {
+    "tests/conformance/mqtt/": Subject.ENGINE,
+    "tests/unit/mqtt/": Subject.ENGINE,
+    "tests/unit/edge/": Subject.LISTENER,
+    "tests/integration/": Subject.LISTENER,
+    "tests/security/": Subject.LISTENER,
+    "tests/conformance/interop/": Subject.GENERAL,
+}
+"""By where a test lives."""
 
 
 def _marks(name: str) -> Iterator[tuple[str, ast.Call]]:
@@ -106,12 +238,20 @@ def covering_tests() -> Mapping[str, Mapping[str, list[str]]]:
             for number in ast.literal_eval(keyword.value).split():
                 found[keyword.arg or ""].setdefault(number, []).append(test)
     in_vectors = "tests/conformance/mqtt/test_vectors.py::test_malformed_packet_is_refused_with_its_rule"
-    for tag in {vector.tag for vector in (*INVALID, *INVALID_5)}:
-        name, _, number = tag.partition("-")
-        version = {"MQTT": "mqtt311", "MQTT5": "mqtt5"}[name]
-        if number in STATEMENTS[version]:
+    for version, vectors in (("mqtt311", INVALID), ("mqtt5", INVALID_5)):
+        broken = {vector.tag.partition("-")[2] for vector in vectors} | {vector.shows for vector in vectors}
+        for number in broken & set(STATEMENTS[version]):
             found[version].setdefault(number, []).insert(0, in_vectors)
     return found
+
+
+def by_subject(tests: list[str]) -> Mapping[Subject, list[str]]:
+    """`tests` by what they show a statement of. Raises `KeyError` for one that lives where nobody has said."""
+    found: dict[Subject, list[str]] = {}
+    for test in tests:
+        (subject,) = (_SUBJECTS[home] for home in _SUBJECTS if test.startswith(home))
+        found.setdefault(subject, []).append(test)
+    return {subject: found[subject] for subject in Subject if subject in found}
 
 
 def paho_cases() -> Mapping[str, Mapping[str, list[str]]]:
@@ -133,24 +273,38 @@ _HEAD = """\
 
 Written by `python -m tests.conformance.statements`, from the tests themselves; a test holds this page to them.
 
-The device listener is no general broker: it has the topics of a hub, QoS 0 and 1, and no retained messages. What it
-stands on, `gateway/mqtt`, speaks all of MQTT 3.1.1 and MQTT 5. To hold that against what others expect of MQTT there is
-a general server for tests only (`tests/conformance/interop/general_server.py`): clients that send to each other,
-retained messages, QoS 2, shared subscriptions, aliases both ways.
+Three things are spoken of here, and only the first two are the gateway:
+
+- the **engine**, `gateway/mqtt`: packets and their rules in MQTT 3.1.1 and MQTT 5, bytes in and bytes out, without sockets;
+- the **device listener**, `gateway/edge`, which stands on it. It is no general broker: it has the topics of a hub, QoS 0
+  and 1, nothing retained, and devices that do not send to each other;
+- the **general server**, `tests/conformance/interop/general_server.py`: code of the tests that stands on the engine too,
+  with clients that send to each other, retained messages, QoS 2, shared subscriptions, aliases both ways. What is shown only
+  of it says that the engine can carry such a server, and nothing of the gateway, which has no such thing or does otherwise.
 
 ## Eclipse Paho's interoperability cases
 
 Each case of the suite (github.com/eclipse/paho.mqtt.testing, `interoperability/`) is taken over in our own words, with
-clients and a clock in memory. The suite itself, unmodified, runs against the general server with
-`PAHO_TESTING=DIR make interop`, where DIR is a checkout of it: 10 of 10 cases of 3.1.1 and 27 of 27 of MQTT 5 passed on
-24 November 2026 (the suite's `will_message_test` has a name that its own runner leaves out).
+clients and a clock in memory, against the general server: it asks for what a general broker does. The suite itself,
+unmodified, runs against the general server with `PAHO_TESTING=DIR make interop`, where DIR is a checkout of it: 10 of 10
+cases of 3.1.1 and 27 of 27 of MQTT 5 passed on 24 November 2026 (the suite's `will_message_test` has a name that its own
+runner leaves out).
 """
 _STATEMENTS_HEAD = """
 ## Normative statements
 
-Every statement of the specifications' appendix "Mandatory normative statements", by its number: the first test that
-shows it, or why none can. Vectors are packets in bytes (`tests/conformance/mqtt`).
+Every statement of the specifications' appendix "Mandatory normative statements", by its number: what it is shown of and by
+which test (the first, for the engine and for the device listener), or why none can. Vectors are packets in bytes
+(`tests/conformance/mqtt`). A statement may be shown of both the engine and the device listener ("either" counts it once);
+beside one that only the general server shows stands why the device listener never comes to it, or that it does not keep it.
 """
+_GAPS_HEAD = """
+### What the device listener does not keep
+
+These statements bind a server, and the device listener keeps them in part or not at all.
+
+| MQTT 3.1.1 | MQTT 5 | instead |
+| --- | --- | --- |"""
 
 
 def page() -> str:
@@ -165,25 +319,56 @@ def _lines() -> Iterator[str]:
             yield f"| `{case}` | {', '.join(f'`{_short(test)}`' for test in tests)} |"
         yield ""
     yield _STATEMENTS_HEAD
-    covered = covering_tests()
-    yield "| | statements | shown by tests | not applicable | missing |\n| --- | ---: | ---: | ---: | ---: |"
+    yield from _summary()
+    yield _GAPS_HEAD
+    for gap in GAPS:
+        yield f"| {', '.join(gap.numbers('mqtt311'))} | {', '.join(gap.numbers('mqtt5'))} | {gap.instead} |"
     for version, numbers in STATEMENTS.items():
-        shown = len(covered[version])
-        excused = len(NOT_APPLICABLE[version].keys() - covered[version].keys())
-        yield f"| {_TITLES[version]} | {len(numbers)} | {shown} | {excused} | {len(numbers) - shown - excused} |"
-    for version, numbers in STATEMENTS.items():
-        prefix = "MQTT-"
-        yield f"\n### {_TITLES[version]}\n\n| statement | | shown by, or why not |\n| --- | --- | --- |"
+        yield f"\n### {_TITLES[version]}\n\n| statement | shown of | by, or why not |\n| --- | --- | --- |"
         for number in numbers:
-            tests = covered[version].get(number)
-            if tests:
-                more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
-                yield f"| {prefix}{number} | covered | `{_short(tests[0])}`{more} |"
-            elif why := NOT_APPLICABLE[version].get(number):
-                yield f"| {prefix}{number} | not applicable | {why} |"
-            else:
-                yield f"| {prefix}{number} | **missing** | |"
+            yield f"| MQTT-{number} | {_row(version, number)} |"
     yield ""
+
+
+def _summary() -> Iterator[str]:
+    yield (
+        "| | statements | engine | device listener | either | only the general server | not applicable | missing |"
+        "\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    )
+    for version, numbers in STATEMENTS.items():
+        shown = [set(by_subject(tests)) for tests in covering_tests()[version].values()]
+        engine, listener = (
+            sum(subject in subjects for subjects in shown) for subject in (Subject.ENGINE, Subject.LISTENER)
+        )
+        only_general = shown.count({Subject.GENERAL})
+        excused = len(NOT_APPLICABLE[version].keys() - covering_tests()[version].keys())
+        yield (
+            f"| {_TITLES[version]} | {len(numbers)} | {engine} | {listener} | {len(shown) - only_general}"
+            f" | {only_general} | {excused} | {len(numbers) - len(shown) - excused} |"
+        )
+
+
+def _row(version: str, number: str) -> str:
+    """What one statement is shown of, and by what."""
+    subjects = by_subject(covering_tests()[version].get(number, []))
+    if not subjects:
+        why = NOT_APPLICABLE[version].get(number)
+        return f"not applicable | {why}" if why else "**missing** | "
+    if set(subjects) == {Subject.GENERAL}:
+        shown = f"only the {Subject.GENERAL} | {_first(subjects[Subject.GENERAL])}"
+        why = NO_OCCASION[version].get(number)
+        if why is not None:
+            return f"{shown}. Not the device listener: {why}"
+    else:
+        of_gateway = [subject for subject in subjects if subject is not Subject.GENERAL]
+        shown = f"{', '.join(of_gateway)} | {'; '.join(_first(subjects[one]) for one in of_gateway)}"
+    is_gap = any(number in gap.numbers(version) for gap in GAPS)
+    return f"{shown}. **The device listener keeps it in part or not at all**, see above" if is_gap else shown
+
+
+def _first(tests: list[str]) -> str:
+    more = f" and {len(tests) - 1} more" if len(tests) > 1 else ""
+    return f"`{_short(tests[0])}`{more}"
 
 
 def _short(test: str) -> str:

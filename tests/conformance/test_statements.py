@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance import statements
+from tests.conformance.statements import Subject
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 VERSIONS = list(statements.STATEMENTS)
@@ -27,6 +28,23 @@ def test_every_statement_is_shown_by_a_test_or_has_a_reason(version: str) -> Non
     assert excused <= known
     assert shown & excused == set(), "a test shows it: take its reason away"
     assert known - shown - excused == set()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_only_the_general_server_shows_is_what_the_device_listener_has_not_or_does_not_keep(
+    version: str,
+) -> None:
+    subjects = {
+        number: set(statements.by_subject(tests))
+        for number, tests in statements.covering_tests()[version].items()
+    }
+    only_general = {number for number, shown in subjects.items() if shown == {Subject.GENERAL}}
+    never = set(statements.NO_OCCASION[version])
+    gaps = {number for gap in statements.GAPS for number in gap.numbers(version)}
+
+    assert gaps <= set(statements.STATEMENTS[version])
+    assert only_general - gaps == never
+    assert never & gaps == set()
 
 
 def test_the_sources_name_no_statement_that_does_not_exist() -> None:

@@ -193,6 +193,9 @@ class Wire:
             self._decoder.feed(data)
         return answer
 
+    def is_closed(self) -> bool:
+        return self._device.is_closed()
+
 
 @contextmanager
 def sas_session(gateway: GatewayProcess, fleet: Fleet, device_id: str) -> Iterator[Wire]:
@@ -225,10 +228,27 @@ def test_a_new_token_by_auth_renews_the_session_without_a_new_connection(
     assert renewed["expires_at"] > 0
 
 
-@pytest.mark.covers(mqtt5="4.12.0-4 4.12.1-2")
+@pytest.mark.covers(mqtt5="4.12.0-4")
+def test_a_wrong_token_beside_its_method_is_refused_by_a_connack_and_the_connection_is_closed(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    username, _ = fleet.hub_login("five-11")
+    wrong = fleet.token("localhost/devices/five-11", "five-12").encode()
+    properties = mqtt.Properties(authentication_method="SAS", authentication_data=wrong)
+    with Device.plain(gateway.setup) as device:
+        connack = Wire(device).ask(
+            mqtt.Connect("five-11", username=username, protocol_level=5, properties=properties)
+        )
+        assert isinstance(connack, mqtt.Connack)
+        assert connack.code == 0x87
+        assert device.is_closed()
+
+
+@pytest.mark.covers(mqtt5="4.12.1-2")
 def test_a_wrong_token_by_auth_ends_the_session_and_says_so(gateway: GatewayProcess, fleet: Fleet) -> None:
     with sas_session(gateway, fleet, "renew-2") as wire:
         answer = wire.ask(again(fleet.token("localhost/devices/renew-2", "renew-1")))
+        assert wire.is_closed()
     assert isinstance(answer, mqtt.Disconnect)
     assert (answer.reason, answer.properties.reason_string) == (0x87, "the credential is not accepted")
     gateway.wait_for(

@@ -40,7 +40,7 @@ def test_provisioning_again_leaves_the_hub_session_of_the_device_alone(fleet: Fl
         hub.ping()
 
 
-@pytest.mark.covers(mqtt311="3.2.2-1 3.2.2-2 3.2.2-3 3.1.2-4 3.1.2-6")
+@pytest.mark.covers(mqtt311="3.2.2-1 3.2.2-2 3.2.2-3 3.1.2-4 3.1.2-6 3.1.4-3")
 def test_session_present_is_said_only_when_subscriptions_were_kept(fleet: Fleet) -> None:
     with fleet.hub("keeper-1", clean=False) as device:
         assert device.session_present is False
@@ -79,14 +79,20 @@ def test_an_undocumented_publish_closes_the_connection(
     gateway.wait_for("session.closed", device_id=device_id, reason=reason)
 
 
-def test_an_undocumented_subscription_closes_the_connection(gateway: GatewayProcess, fleet: Fleet) -> None:
-    with fleet.hub("curious-1") as device:
-        device.send(packet(8, 2, b"\x00\x01" + text("#") + b"\x00"))
+@pytest.mark.covers(mqtt311="3.8.3-2")
+@pytest.mark.parametrize(
+    "topic_filter", ["#", "+/+/res/#", "$iothub/#", "$iothub/twin/+/#", "$iothub/twin/res/+", "free/topic"]
+)
+def test_an_undocumented_subscription_closes_the_connection(
+    gateway: GatewayProcess, fleet: Fleet, topic_filter: str
+) -> None:
+    device_id = f"curious-{topic_filter.encode().hex()}"
+    with fleet.hub(device_id) as device:
+        device.send(packet(8, 2, b"\x00\x01" + text(topic_filter) + b"\x00"))
         assert device.is_closed()
-    gateway.wait_for("session.closed", device_id="curious-1", reason="topic_unknown")
+    gateway.wait_for("session.closed", device_id=device_id, reason="topic_unknown")
 
 
-@pytest.mark.covers(mqtt311="3.8.4-6", mqtt5="3.2.2-10")
 def test_every_documented_subscription_is_granted_and_quality_of_service_2_becomes_1(fleet: Fleet) -> None:
     filters = (TWIN_RESPONSES, "$iothub/twin/PATCH/properties/desired/#", "$iothub/methods/POST/#",
                "devices/sub-1/messages/devicebound/#")  # fmt: skip

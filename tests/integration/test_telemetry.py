@@ -84,6 +84,7 @@ async def test_what_cannot_be_decoded_is_a_dead_letter_with_its_reason(
     assert (letter["reason"], letter["propertyBag"], letter["device"]) == (reason, bag, "dead-1")
 
 
+@pytest.mark.covers(mqtt311="3.1.2-8 3.1.2-10 3.1.2-12 3.14.4-3")
 async def test_a_retained_publish_is_marked_and_a_will_is_told_apart(
     gateway: GatewayProcess, fleet: Fleet
 ) -> None:

@@ -463,7 +463,9 @@ class GeneralServer:
         session = _of(link)
         known = ack.packet_id in session.inflight
         if isinstance(ack, Pubrec) and ack.reason < _FAILURE:
-            if known:
+            if session.inflight.get(ack.packet_id) is not None:
+                # To the end: PUBRELs come again in the order of their PUBRECs [MQTT-4.6.0-4].
+                del session.inflight[ack.packet_id]
                 session.inflight[ack.packet_id] = None
             reason = 0 if known or not link.is_5 else ReasonCode.PACKET_IDENTIFIER_NOT_FOUND
             link.write(link.connection.send(Pubrel(packet_id=ack.packet_id, reason=reason)))

@@ -64,7 +64,7 @@ def test_a_ping_is_answered_and_a_session_lasts_as_long_as_its_connection(net: N
     assert len(client.messages) == 1
 
 
-@covers(mqtt311="3.3.1-2", mqtt5="3.3.1-2 4.3.1-1")
+@covers(mqtt311="3.3.1-2 4.3.1-1 3.8.4-6", mqtt5="3.3.1-2 4.3.1-1 3.8.4-8")
 def test_a_message_of_qos_0_is_never_a_duplicate(net: Net) -> None:
     client = hanging(net, "one", ("a", 0))
     net.client("two").publish("a", b"", 2)
@@ -88,6 +88,67 @@ def test_after_the_puback_the_same_identifier_is_a_new_message(net: Net) -> None
     assert client.received.count(Puback(packet_id=9)) == 2
 
 
+@covers(mqtt311="3.3.1-3", mqtt5="3.3.1-3")
+@pytest.mark.parametrize("qos", [1, 2])
+def test_a_message_that_came_as_a_duplicate_goes_out_as_none(net: Net, qos: int) -> None:
+    client = net.client("one")
+    client.subscribe(("a", 2))
+
+    client.send(Publish("a", b"", qos, dup=True, packet_id=9))
+
+    assert [one.dup for one in client.messages] == [False]
+
+
+@covers(mqtt311="3.8.4-3 3.3.1-6", mqtt5="3.8.4-3 3.3.1-9")
+def test_a_filter_that_is_subscribed_to_again_replaces_the_subscription_and_retained_messages_come_again(
+    net: Net,
+) -> None:
+    client = net.client("one")
+    client.publish("a", b"kept", 1, retain=True)
+    client.subscribe(("a", 2))
+    client.forget()
+
+    assert client.subscribe(("a", 0)) == (0,)
+
+    assert [(one.payload, one.qos, one.retain) for one in client.messages] == [(b"kept", 0, True)]
+    client.forget()
+    client.publish("a", b"new", 2)
+    assert [(one.payload, one.qos) for one in client.messages] == [(b"new", 0)]
+
+
+@covers(mqtt311="4.6.0-2 4.6.0-3", mqtt5="4.6.0-2 4.6.0-3")
+@pytest.mark.parametrize(("qos", "answer"), [(1, Puback), (2, Pubrec)])
+def test_messages_are_acknowledged_in_the_order_that_they_came_in(
+    net: Net, qos: int, answer: type[Puback | Pubrec]
+) -> None:
+    client = net.client("one")
+    client.answers = False
+
+    for packet_id in (3, 1, 2):
+        client.send(Publish("a", b"", qos, packet_id=packet_id))
+
+    assert client.received[1:] == [answer(packet_id=packet_id) for packet_id in (3, 1, 2)]
+
+
+@covers(mqtt311="4.6.0-4 4.6.0-6", mqtt5="4.6.0-4")
+def test_deliveries_are_released_in_the_order_of_their_pubrecs_and_again_after_a_reconnect(net: Net) -> None:
+    client = hanging(net, "one", ("a", 2))
+    sender = net.client("two")
+    for payload in (b"1", b"2", b"3"):
+        sender.publish("a", payload, 2)
+    assert client.payloads == [b"1", b"2", b"3"]
+    order = [client.messages[index].packet_id or 0 for index in (1, 0, 2)]
+
+    for packet_id in order:
+        client.send(Pubrec(packet_id=packet_id))
+
+    released = [Pubrel(packet_id=packet_id) for packet_id in order]
+    assert client.received[-3:] == released
+    client.vanish()
+    come_back(client)
+    assert client.received[1:] == released
+
+
 @covers(mqtt5="4.3.3-12 4.3.3-11")
 def test_after_the_pubcomp_the_same_identifier_is_a_new_message(net: Net) -> None:
     client = net.client("one")
@@ -101,7 +162,7 @@ def test_after_the_pubcomp_the_same_identifier_is_a_new_message(net: Net) -> Non
 
 
 @only_5
-@covers(mqtt5="4.4.0-2 4.3.3-9")
+@covers(mqtt5="4.4.0-2")
 @pytest.mark.parametrize(("qos", "answer"), [(1, Puback), (2, Pubrec)])
 def test_a_delivery_that_the_client_refuses_has_ended(
     net: Net, qos: int, answer: type[Puback | Pubrec]
@@ -119,7 +180,7 @@ def test_a_delivery_that_the_client_refuses_has_ended(
 
 
 @only_5
-@covers(mqtt5="4.3.3-7 4.3.3-13")
+@covers(mqtt5="4.3.3-7")
 def test_a_delivery_that_has_begun_is_finished_although_the_message_expires_meanwhile(net: Net) -> None:
     client = hanging(net, "one", ("a", 2))
     net.client("two").publish("a", b"", 2, properties=Properties(message_expiry_interval=1))
@@ -132,6 +193,19 @@ def test_a_delivery_that_has_begun_is_finished_although_the_message_expires_mean
     client.vanish()
     come_back(client)
     assert client.received[1:] == [Pubrel(packet_id=message.packet_id or 0)]
+
+
+@only_5
+@covers(mqtt5="4.3.3-13")
+def test_a_message_that_has_expired_on_its_way_in_is_received_to_its_end(net: Net) -> None:
+    client = net.client("one")
+    client.answers = False
+    client.send(Publish("a", b"", 2, packet_id=9, properties=Properties(message_expiry_interval=1)))
+    net.wait(5)
+
+    client.send(Pubrel(packet_id=9))
+
+    assert client.received[1:] == [Pubrec(packet_id=9), Pubcomp(packet_id=9)]
 
 
 @only_5
@@ -173,16 +247,6 @@ def test_a_shared_message_that_its_member_refuses_goes_to_nobody_else(net: Net) 
     chosen.send(Puback(packet_id=chosen.messages[0].packet_id or 0, reason=ReasonCode.NOT_AUTHORIZED))
 
     assert other.payloads == []
-
-
-@only_5
-@covers(mqtt5="3.1.2-28 4.12.0-6")
-def test_what_the_client_did_not_ask_for_is_not_sent(net: Net) -> None:
-    connack = Client(net, "one").connect(wanted=Properties(request_response_information=0))
-
-    assert connack is not None
-    assert connack.properties.response_information is None
-    assert connack.properties.authentication_method is None
 
 
 @only_5

@@ -19,6 +19,7 @@ from gateway.mqtt import (
     Connect,
     Properties,
     Puback,
+    Pubcomp,
     Publish,
     Pubrec,
     Pubrel,
@@ -39,7 +40,8 @@ only_5 = pytest.mark.parametrize("level", [5], ids=["mqtt5"])
 
 KEPT_S = 99_999
 """A session expiry that outlasts every case."""
-LABELS = (("a", "2"), ("c", "3"))
+LABELS = (("c", "3"), ("a", "2"), ("a", "1"))
+"""In no order, and one name twice: both are to arrive as they are."""
 
 
 def keep_session(client: Client, *, clean: bool = False) -> Connack | None:
@@ -52,8 +54,8 @@ def is_5(net: Net) -> bool:
 
 @paho("testBasic", "test_basic")
 @covers(
-    mqtt311="4.3.1-1 4.3.2-2 4.3.3-2 3.3.4-1 3.3.5-1 3.2.0-1 3.1.4-4",
-    mqtt5="4.3.1-1 4.3.2-4 4.3.3-8 4.3.3-11 3.3.4-1 3.2.0-1 3.1.4-5",
+    mqtt311="4.3.2-2 4.3.3-2 3.3.4-1 3.3.5-1 3.2.0-1 3.1.4-4 2.3.1-6",
+    mqtt5="4.3.1-1 4.3.2-4 4.3.3-8 4.3.3-11 3.3.4-1 3.2.0-1 3.1.4-5 2.2.1-5",
 )
 def test_a_subscriber_gets_its_own_messages_of_every_qos(net: Net) -> None:
     client = Client(net, "one")
@@ -68,6 +70,12 @@ def test_a_subscriber_gets_its_own_messages_of_every_qos(net: Net) -> None:
         client.publish("a", b"%d" % qos, qos)
 
     assert [(one.payload, one.qos) for one in client.messages] == [(b"0", 0), (b"1", 1), (b"2", 2)]
+    answers = [one for one in client.received if isinstance(one, Puback | Pubrec | Pubcomp)]
+    assert answers == [
+        Puback(packet_id=2),
+        Pubrec(packet_id=3),
+        Pubcomp(packet_id=3),
+    ]  # 1 was the SUBSCRIBE's
     assert not client.is_closed
 
 
@@ -97,7 +105,7 @@ def test_another_protocols_name_ends_the_connection(net: Net) -> None:
 
 @paho("test_retained_messages", "test_retained_message")
 @covers(
-    mqtt311="3.3.1-5 3.3.1-6 3.3.1-8 3.3.1-10 3.3.1-11 3.1.2-7 3.8.4-3",
+    mqtt311="3.3.1-5 3.3.1-6 3.3.1-8 3.3.1-10 3.3.1-11 3.1.2-7",
     mqtt5="3.3.1-5 3.3.1-6 3.3.1-7 3.3.1-9 3.8.4-4 3.3.2-17 3.3.2-18",
 )
 def test_retained_messages_wait_for_subscribers_until_an_empty_one_removes_them(net: Net) -> None:
@@ -113,8 +121,10 @@ def test_retained_messages_wait_for_subscribers_until_an_empty_one_removes_them(
     if is_5(net):
         assert [one.properties.user_properties for one in late.messages] == [LABELS] * 3
 
+    late.forget()
     for qos in range(3):
         late.publish(f"room/{qos}", b"", qos, retain=True)
+    assert [(one.payload, one.retain) for one in late.messages] == [(b"", False)] * 3
     later = net.client("three")
     later.subscribe(("room/+", 2))
     assert later.messages == []
@@ -194,9 +204,11 @@ def test_a_client_without_an_id_gets_one_if_it_wants_a_session_of_its_own(net: N
         assert (connack.code, connack.session_present) == (ConnackCode.IDENTIFIER_REJECTED, False)
         assert nameless.is_closed
 
-    connack = Client(net, "").connect(clean=True)
-    assert connack is not None
-    assert connack.code == 0
+    both = [net.client(""), net.client("")]
+    for client in both:
+        client.subscribe(("a", 0))
+    both[0].publish("a")
+    assert [len(client.messages) for client in both] == [1, 1]  # neither took the other's session over
 
 
 @paho("test_offline_message_queueing", "test_offline_message_queueing")
@@ -229,14 +241,15 @@ def test_messages_for_a_session_without_a_connection_wait_in_their_order(net: Ne
 
 
 @paho("test_overlapping_subscriptions", "test_overlapping_subscriptions")
-@covers(mqtt311="3.3.5-1 3.8.4-6", mqtt5="3.3.4-2 3.8.4-8")
+@covers(mqtt311="3.3.5-1", mqtt5="3.3.4-2")
 def test_overlapping_subscriptions_give_one_message_with_the_highest_qos(net: Net) -> None:
     client = net.client("one")
     client.subscribe(("room/#", 2), ("+/c", 1))
 
-    client.publish("room/c", b"x", 2)
+    for qos in range(3):
+        client.publish("room/c", b"%d" % qos, qos)
 
-    assert [one.qos for one in client.messages] == [2]
+    assert [one.qos for one in client.messages] == [0, 1, 2]
 
 
 @paho("test_keepalive", "test_keepalive")
@@ -301,7 +314,7 @@ def test_after_pubrec_the_pubrel_comes_again_and_not_the_message(net: Net) -> No
     assert hanging.received[1:] == [Pubrel(packet_id=message.packet_id)]
 
 
-@covers(mqtt311="4.3.3-2 3.3.1-3", mqtt5="4.3.3-10 3.3.1-3")
+@covers(mqtt311="4.3.3-2", mqtt5="4.3.3-10")
 def test_a_message_of_qos_2_that_is_sent_twice_arrives_once(net: Net) -> None:
     watcher = net.client("two")
     watcher.subscribe(("a", 2))
@@ -310,7 +323,8 @@ def test_a_message_of_qos_2_that_is_sent_twice_arrives_once(net: Net) -> None:
 
     sender.send(Publish("a", b"", 2, packet_id=7))
     sender.send(Publish("a", b"", 2, dup=True, packet_id=7))
-    assert [one.dup for one in watcher.messages] == [False]
+    assert len(watcher.messages) == 1
+    assert sender.received.count(Pubrec(packet_id=7)) == 2
 
     sender.send(Pubrel(packet_id=7))
     sender.send(Publish("a", b"", 2, packet_id=7))
@@ -349,8 +363,10 @@ def test_after_unsubscribe_nothing_more_comes(net: Net) -> None:
     for topic in ("a", "b", "c"):
         client.subscribe((topic, 2))
 
-    codes = client.unsubscribe("a", "nobody/asked")
-    assert codes == ((ReasonCode.SUCCESS, ReasonCode.NO_SUBSCRIPTION_EXISTED) if is_5(net) else ())
+    unknown = ReasonCode.NO_SUBSCRIPTION_EXISTED
+    for nothing in ("nobody/asked", "+"):  # filters are compared by character, and not matched
+        assert client.unsubscribe(nothing) == ((unknown,) if is_5(net) else ())
+    assert client.unsubscribe("a", "nobody/asked") == ((ReasonCode.SUCCESS, unknown) if is_5(net) else ())
     sender = net.client("two")
     for topic in ("a", "b", "c"):
         sender.publish(topic, b"", 1)
@@ -503,7 +519,7 @@ def test_no_local_and_retain_as_published_are_kept_to(net: Net) -> None:
 
 @only_5
 @paho("", "test_subscribe_options")
-@covers(mqtt5="3.3.1-9 3.3.1-10 3.3.1-11 3.8.4-3 3.8.4-4")
+@covers(mqtt5="3.3.1-9 3.3.1-10 3.3.1-11 3.8.4-4")
 @pytest.mark.parametrize(
     ("handling", "first", "again"),
     [(0, 3, 3), (1, 3, 0), (2, 0, 0)],

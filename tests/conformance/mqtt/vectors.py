@@ -42,13 +42,18 @@ class Sender(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vector:
-    """Bytes that `sender` sends. They mean `packet`; if that is None, they break the rule `tag`."""
+    """Bytes that `sender` sends. They mean `packet`; if that is None, they break the rule `tag`.
+
+    `shows` names a statement that they break besides: an absent field is found by the end of the packet, a field that
+    should not be there by what is left over.
+    """
 
     description: str
     sender: Sender
     data: bytes
     packet: Packet | UnsupportedProtocol | None = None
     tag: str = ""
+    shows: str = ""
     canonical: bool = True
     codec: Codec = MQTT_3_1_1
 
@@ -79,8 +84,8 @@ def _from_server(description: str, notation: str, packet: Packet) -> Vector:
     return Vector(description=description, sender=Sender.SERVER, data=wire(notation), packet=packet)
 
 
-def _bad_client(description: str, notation: str, tag: str) -> Vector:
-    return Vector(description=description, sender=Sender.CLIENT, data=wire(notation), tag=tag)
+def _bad_client(description: str, notation: str, tag: str, shows: str = "") -> Vector:
+    return Vector(description=description, sender=Sender.CLIENT, data=wire(notation), tag=tag, shows=shows)
 
 
 def _bad_server(description: str, notation: str, tag: str) -> Vector:
@@ -269,12 +274,22 @@ _BAD_CONNECT = (
         "MQTT-3.1.2-22",
     ),
     _bad_client(
-        "CONNECT with the will flag but no will", "10 10 0004 'MQTT' 04 06 003c 0004 'dev1'", "MQTT-1.5.3"
+        "CONNECT with the will flag but no will",
+        "10 10 0004 'MQTT' 04 06 003c 0004 'dev1'",
+        "MQTT-1.5.3",
+        "3.1.2-9",
     ),
     _bad_client(
         "CONNECT with a will topic but no will message",
         "10 13 0004 'MQTT' 04 06 003c 0004 'dev1' 0001 't'",
         "MQTT-1.5.3",
+        "3.1.2-9",
+    ),
+    _bad_client(
+        "CONNECT with a will but not its flag",
+        "10 18 0004 'MQTT' 04 02 003c 0004 'dev1' 0001 't' 0003 'bye'",
+        "MQTT-3.1.2-18",
+        "3.1.2-11",
     ),
     _bad_client(
         "CONNECT with a wildcard in the will topic",
@@ -295,11 +310,19 @@ _BAD_CONNECT = (
         "CONNECT with the user name flag but no user name",
         "10 10 0004 'MQTT' 04 82 003c 0004 'dev1'",
         "MQTT-1.5.3",
+        "3.1.2-19",
     ),
     _bad_client(
         "CONNECT with the password flag but no password",
         "10 13 0004 'MQTT' 04 c2 003c 0004 'dev1' 0001 'u'",
         "MQTT-1.5.3",
+        "3.1.2-21",
+    ),
+    _bad_client(
+        "CONNECT with a password but not its flag",
+        "10 17 0004 'MQTT' 04 82 003c 0004 'dev1' 0001 'u' 0002 'pw'",
+        "MQTT-3.1.2-18",
+        "3.1.2-20",
     ),
     _bad_client(
         "CONNECT with a user name but not its flag",

@@ -54,12 +54,19 @@ def _server(description: str, notation: str, packet: Packet, **more: bool) -> Ve
     )
 
 
-def _wrong(sender: Sender, description: str, notation: str, tag: str) -> Vector:
-    return Vector(description=f"5, {description}", sender=sender, data=wire(notation), tag=tag, codec=MQTT_5)
+def _wrong(sender: Sender, description: str, notation: str, tag: str, shows: str = "") -> Vector:
+    return Vector(
+        description=f"5, {description}",
+        sender=sender,
+        data=wire(notation),
+        tag=tag,
+        shows=shows,
+        codec=MQTT_5,
+    )
 
 
-def _client_wrong(description: str, notation: str, tag: str) -> Vector:
-    return _wrong(Sender.CLIENT, description, notation, tag)
+def _client_wrong(description: str, notation: str, tag: str, shows: str = "") -> Vector:
+    return _wrong(Sender.CLIENT, description, notation, tag, shows)
 
 
 def _server_wrong(description: str, notation: str, tag: str) -> Vector:
@@ -407,13 +414,44 @@ INVALID_5 = (
     _client_wrong("a property of another packet", "30 09 0003 'a/b' 03 21 0001", "MQTT5-2.2.2"),
     _client_wrong("a property twice", "30 0a 0003 'a/b' 04 01 01 01 01", "MQTT5-2.2.2"),
     _client_wrong("a flag of 2", "30 08 0003 'a/b' 02 01 02", "MQTT5-2.2.2"),
-    _client_wrong("topic alias 0", "30 09 0003 'a/b' 03 23 0000", "MQTT5-2.2.2"),
+    _client_wrong("topic alias 0", "30 09 0003 'a/b' 03 23 0000", "MQTT5-2.2.2", "3.3.2-8"),
     _client_wrong("a response topic with a wildcard", "30 0b 0003 'a/b' 05 08 0002 'r#'", "MQTT5-3.3.2-14"),
     _client_wrong("a number that ends early", "30 08 0003 'a/b' 02 02 00", "MQTT5-2.2.2"),
     _client_wrong("AUTH with data and without a method", "f0 07 00 05 16 0002 'tk'", "MQTT5-3.1.2.11.10"),
     _client_wrong("AUTH without a method", "f0 01 19", "MQTT5-3.15.2.2.2"),
     # CONNECT
     _client_wrong("a CONNECT that ends in its header", "10 09 0004 'MQTT' 05 02 00", "MQTT5-3.1.2"),
+    _client_wrong("CONNECT of 'mqtt'", "10 11 0004 'mqtt' 05 02 003c 00 0004 'dev1'", "MQTT5-3.1.2-1"),
+    _client_wrong(
+        "CONNECT with the will flag but no will",
+        "10 12 0004 'MQTT' 05 06 003c 00 0004 'dev1' 00",
+        "MQTT5-1.5.4",
+        "3.1.2-9",
+    ),
+    _client_wrong(
+        "CONNECT with a will topic but no will message",
+        "10 15 0004 'MQTT' 05 06 003c 00 0004 'dev1' 00 0001 't'",
+        "MQTT5-1.5.4",
+        "3.1.2-9",
+    ),
+    _client_wrong(
+        "CONNECT with the user name flag but no user name",
+        "10 11 0004 'MQTT' 05 82 003c 00 0004 'dev1'",
+        "MQTT5-1.5.4",
+        "3.1.2-17",
+    ),
+    _client_wrong(
+        "CONNECT with a password but not its flag",
+        "10 18 0004 'MQTT' 05 82 003c 00 0004 'dev1' 0001 'u' 0002 'pw'",
+        "MQTT5-3.1.2-16",
+        "3.1.2-18",
+    ),
+    _client_wrong(
+        "CONNECT with the password flag but no password",
+        "10 11 0004 'MQTT' 05 42 003c 00 0004 'dev1'",
+        "MQTT5-1.5.4",
+        "3.1.2-19",
+    ),
     _client_wrong(
         "CONNECT with the reserved flag", "10 11 0004 'MQTT' 05 03 003c 00 0004 'dev1'", "MQTT5-3.1.2-3"
     ),
@@ -448,7 +486,7 @@ INVALID_5 = (
     _server_wrong("CONNACK that refuses a present session", "20 03 01 87 00", "MQTT5-3.2.2-6"),
     _server_wrong("CONNACK that goes on", "20 04 00 00 00 00", "MQTT5-2.1.4"),
     # PUBLISH and the acknowledgements
-    _client_wrong("PUBLISH without topic and alias", "30 03 0000 00", "MQTT5-3.3.2-8"),
+    _client_wrong("PUBLISH without topic and alias", "30 03 0000 00", "MQTT5-3.3.2.1"),
     _client_wrong("PUBLISH to a wildcard", "30 06 0003 'a/#' 00", "MQTT5-4.7.0-1"),
     _client_wrong("PUBACK with a reason of CONNACK", "40 03 0007 84", "MQTT5-3.4.2-1"),
     _client_wrong("PUBREC with a reason of CONNACK", "50 03 0007 84", "MQTT5-3.5.2-1"),

@@ -279,6 +279,7 @@ async def test_a_closed_connection_whose_peer_does_not_read_is_cut_after_a_while
     assert bench.channel.aborted
 
 
+@pytest.mark.covers(mqtt311="4.8.0-2")
 async def test_a_fault_of_the_gateway_s_own_ends_this_connection_only_and_is_one_line() -> None:
     bench = Bench()
     bench.connection.data_received(CONNECT)

@@ -57,7 +57,7 @@ def come_back(bench: Bench, **fields: Any) -> None:
     bench.connection.data_received(connect(**fields))
 
 
-@pytest.mark.covers(mqtt5="3.1.3-8 3.1.4-2")
+@pytest.mark.covers(mqtt5="3.1.3-8 3.1.4-2 3.2.2-7")
 async def test_what_a_refused_device_is_told_depends_on_what_it_has_proved() -> None:
     for reason, code, words in (
         (
@@ -118,7 +118,7 @@ async def test_the_answer_to_somebody_who_keeps_failing_is_held_back_and_then_sa
     ("asked", "announced", "enforced"), [(60, None, 90), (0, 1178, 1767), (2000, 1178, 1767)],
     ids=["short enough", "none", "too long"],
 )  # fmt: skip
-@pytest.mark.covers(mqtt5="3.1.2-22 3.2.2-21 3.2.2-22")
+@pytest.mark.covers(mqtt5="3.1.2-21 3.1.2-22 3.2.2-21 3.2.2-22")
 async def test_the_keep_alive_that_is_announced_is_the_one_that_is_enforced(
     asked: int, announced: int | None, enforced: int
 ) -> None:
@@ -153,6 +153,17 @@ async def test_a_session_that_is_ended_is_told_why(reason: CloseReason, code: in
     assert isinstance(last, Disconnect)
     assert last.reason == code
     assert last.properties.reason_string
+    assert bench.channel.closed
+
+
+@pytest.mark.covers(mqtt5="4.12.0-6 3.1.2-28")
+async def test_a_device_that_names_no_method_and_wants_no_response_information_is_told_of_neither() -> None:
+    for wanted in (Properties(), Properties(request_response_information=0)):
+        bench = Bench()
+        bench.connection.data_received(connect(properties=wanted))
+        assert connack(bench).code == 0
+        assert connack(bench).properties.authentication_method is None
+        assert connack(bench).properties.response_information is None
 
 
 @pytest.mark.covers(mqtt5="4.13.1-1")
@@ -174,6 +185,50 @@ async def test_a_message_under_an_alias_reaches_the_session_under_its_topic() ->
             MQTT_5.encode(Publish(topic, b"", properties=Properties(topic_alias=10)))
         )
     assert bench.session.published == [TOPIC, TOPIC]
+
+
+@pytest.mark.covers(mqtt5="3.3.2-7")
+async def test_an_alias_ends_with_its_connection() -> None:
+    bench = Bench()
+    aliased = Properties(topic_alias=10)
+    for topic in (TOPIC, ""):
+        come_back(bench, clean_session=False, properties=KEPT)
+        bench.connection.data_received(MQTT_5.encode(Publish(topic, b"", properties=aliased)))
+        last = said(bench.channel)[-1]
+    assert isinstance(last, Disconnect)
+    assert last.reason == ReasonCode.TOPIC_ALIAS_INVALID
+    assert bench.session.published == []
+
+
+@pytest.mark.covers(mqtt5="3.2.2-15")
+async def test_a_packet_beyond_the_announced_maximum_ends_the_connection() -> None:
+    bench = Bench(max_packet_bytes=20_000)
+    bench.connection.data_received(connect())
+    assert connack(bench).properties.maximum_packet_size == 20_000
+    bench.connection.data_received(MQTT_5.encode(Publish(TOPIC, bytes(20_000))))
+    last = said(bench.channel)[-1]
+    assert isinstance(last, Disconnect)
+    assert last.reason == ReasonCode.PACKET_TOO_LARGE
+    assert bench.channel.closed
+
+
+@pytest.mark.covers(mqtt5="3.1.2-4 3.1.2-6 3.1.4-4 3.2.2-2")
+async def test_a_clean_start_finds_no_session_and_ends_the_one_that_was_kept() -> None:
+    bench = Bench()
+    remembered, present = [], []
+
+    def make_session(*given: Any) -> StubSession:
+        remembered.append(given[-1])
+        return bench.session
+
+    bench.edge.make_session = make_session
+    for clean in (False, False, True):
+        come_back(bench, clean_session=clean, properties=KEPT)
+        bench.session.subscriptions = {"a": 1}
+        present.append(connack(bench).session_present)
+        bench.connection.connection_lost(None)
+    assert present == [False, True, False]
+    assert remembered == [None, {"a": 1}, None]
 
 
 @pytest.mark.covers(mqtt5="3.1.2-23 3.2.2-3 4.1.0-2")
@@ -206,7 +261,7 @@ WAITS = Will(topic=TOPIC, payload=b"bye", properties=Properties(will_delay_inter
 KEPT = Properties(session_expiry_interval=60)
 
 
-@pytest.mark.covers(mqtt5="3.1.2-8")
+@pytest.mark.covers(mqtt5="3.1.2-7 3.1.2-8 3.1.2-10")
 async def test_a_will_waits_for_its_delay() -> None:
     bench = Bench()
     bench.connection.data_received(connect(will=WAITS, properties=KEPT))

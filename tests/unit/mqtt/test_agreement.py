@@ -16,6 +16,7 @@ from gateway.mqtt import (
     InvalidPacket,
     Packet,
     Pingreq,
+    Pingresp,
     Properties,
     Puback,
     Pubcomp,
@@ -78,7 +79,30 @@ def test_a_client_of_mqtt_5_is_answered_in_mqtt_5() -> None:
     assert packet == wire("20 05 01 00 02 24 01")
 
 
-@pytest.mark.covers(mqtt5="3.2.2-6 3.2.2-7 3.1.4-6")
+@pytest.mark.covers(mqtt5="3.2.0-2")
+def test_a_connect_of_mqtt_5_is_answered_once() -> None:
+    connection = open_connection()
+    with pytest.raises(WrongState):
+        connection.accept(session_present=False)
+    with pytest.raises(WrongState):
+        connection.refuse(0x87)
+
+
+@pytest.mark.covers(mqtt5="3.1.4-6")
+def test_what_came_in_one_piece_with_a_refused_connect_is_not_heard() -> None:
+    connection = new_connection()
+    connect = Connect("dev1", protocol_level=5)
+    events = []
+    for event in connection.receive_data(
+        b"".join(map(MQTT_5.encode, (connect, Publish("a", b"x"), Pingreq())))
+    ):
+        events.append(event)
+        connection.refuse(0x87)
+    assert events == [connect]
+    assert list(connection.receive_data(MQTT_5.encode(Pingreq()))) == []
+
+
+@pytest.mark.covers(mqtt5="3.2.2-6")
 def test_a_refusal_says_why() -> None:
     connection = new_connection()
     list(connection.receive_data(MQTT_5.encode(Connect("dev1", protocol_level=5))))
@@ -153,7 +177,7 @@ def test_an_alias_stands_for_the_topic_it_was_set_with_until_it_is_set_again() -
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str | int) else str(value),
 )
-@pytest.mark.covers(mqtt5="3.2.2-11 3.2.2-14 3.2.2-17 3.2.2-18 3.3.2-9 3.3.4-6 3.3.4-7 4.12.0-7")
+@pytest.mark.covers(mqtt5="3.2.2-11 3.2.2-14 3.2.2-17 3.3.2-9 3.3.4-6 4.12.0-7 3.1.0-2")
 def test_who_does_what_was_not_agreed_is_told_what_and_disconnected(
     packet: Packet, reason: int, tag: str
 ) -> None:
@@ -166,6 +190,14 @@ def test_who_does_what_was_not_agreed_is_told_what_and_disconnected(
     assert connection.state is State.CLOSED
 
 
+@pytest.mark.covers(mqtt5="3.2.2-18")
+def test_no_alias_is_taken_where_none_was_announced() -> None:
+    connection = open_connection()
+    aliased = Publish("a", b"x", properties=Properties(topic_alias=1))
+    assert last_word(sent_to(connection, aliased)) == (0x94, "MQTT5-3.3.2-9")
+
+
+@pytest.mark.covers(mqtt5="3.3.4-7")
 def test_a_message_that_came_again_before_its_acknowledgement_counts_once_against_the_receive_maximum() -> (
     None
 ):
@@ -184,12 +216,14 @@ def test_an_acknowledged_message_makes_room_for_the_next() -> None:
         assert connection.puback(packet_id) == MQTT_5.encode(Puback(packet_id=packet_id))
 
 
-@pytest.mark.covers(mqtt5="3.3.4-9 4.9.0-1 4.9.0-2")
+@pytest.mark.covers(mqtt5="3.3.4-9 3.3.4-10 4.3.2-3 4.9.0-1 4.9.0-2 4.9.0-3")
 def test_no_more_messages_are_on_their_way_than_the_client_receives_at_once() -> None:
     connection = open_connection(Properties(receive_maximum=1), max_inflight=4)
     connection.publish("a", b"x", 1)
     with pytest.raises(InflightFull):
         connection.publish("a", b"x", 1)
+    assert read(connection.publish("a", b"x", 0)) == Publish("a", b"x")  # the rest does not wait
+    assert read(connection.pingresp()) == Pingresp()
     sent_to(connection, Puback(packet_id=1))
     connection.publish("a", b"x", 1)
 
@@ -201,6 +235,22 @@ def test_a_message_larger_than_the_client_takes_is_not_sent_and_takes_no_room() 
         connection.publish("a", bytes(300), 1)
     assert connection.inflight == 0
     assert connection.publish("a", b"x", 1)
+
+
+@pytest.mark.covers(mqtt5="4.4.0-2")
+def test_a_message_that_the_client_refuses_is_acknowledged() -> None:
+    connection = open_connection()
+    connection.publish("a", b"x", 1)
+    sent_to(connection, Puback(packet_id=1, reason=ReasonCode.QUOTA_EXCEEDED))
+    assert connection.inflight == 0
+
+
+@pytest.mark.covers(mqtt5="2.2.1-5 2.2.1-6 3.9.3-1 3.11.3-1")
+def test_answers_of_mqtt_5_have_the_identifier_and_the_order_of_what_they_answer() -> None:
+    connection = open_connection()
+    assert connection.puback(7) == wire("40 02 0007")
+    assert connection.suback(8, (1, 0x8F, 0)) == wire("90 06 0008 00 01 8f 00")
+    assert connection.unsuback(9, (0x11, 0)) == wire("b0 05 0009 00 11 00")
 
 
 def test_an_explanation_that_the_client_can_not_take_is_left_out() -> None:
@@ -318,6 +368,15 @@ def test_properties_that_a_packet_can_not_have_are_not_written() -> None:
         MQTT_5.encode(Puback(packet_id=1, properties=Properties(topic_alias=1)))
     with pytest.raises(InvalidPacket):
         MQTT_5.encode(Connect("a", protocol_level=5, properties=Properties(receive_maximum=0)))
+
+
+@pytest.mark.covers(mqtt5="3.14.2-2")
+def test_the_servers_disconnect_says_nothing_of_the_sessions_expiry() -> None:
+    connection = open_connection()
+    with pytest.raises(InvalidPacket) as caught:
+        connection.disconnect(0x8E, Properties(session_expiry_interval=5))
+    assert caught.value.tag == "MQTT5-3.14.2-2"
+    assert connection.disconnect(0x8E) == wire("e0 01 8e")
 
 
 def test_more_user_properties_than_anybody_needs_are_refused() -> None:

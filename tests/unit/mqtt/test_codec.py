@@ -8,17 +8,22 @@ from gateway.mqtt import (
     CODECS,
     MQTT_3_1_1,
     MQTT_5,
+    Auth,
     Connack,
     Connect,
     Decoder,
+    Disconnect,
     MalformedPacket,
     MqttError,
     PacketTooLarge,
     Pingreq,
+    Properties,
     Puback,
     Publish,
+    Pubrel,
     Suback,
     Subscribe,
+    Unsuback,
     Unsubscribe,
     UnsupportedProtocol,
     Will,
@@ -183,6 +188,7 @@ BAD = [
 ]
 
 
+@pytest.mark.covers(mqtt311="2.3.1-1 2.3.1-5 3.2.2-4 3.3.1-2 3.8.3-3 3.9.3-2 3.10.3-2")
 @pytest.mark.parametrize(
     "packet", BAD, ids=lambda packet: repr(packet)[:60].encode("ascii", "replace").decode()
 )
@@ -190,3 +196,30 @@ def test_packet_that_breaks_a_rule_is_not_written(packet):
     with pytest.raises(ValueError) as caught:
         encode(packet)
     assert isinstance(caught.value, MqttError)
+
+
+BAD_5 = [
+    (Connack(session_present=False, code=0x10), "MQTT5-2.4"),
+    (Connack(session_present=True, code=0x87), "MQTT5-3.2.2-6"),
+    (Publish(topic="t", payload=b"", packet_id=7), "MQTT5-2.2.1-2"),
+    (Publish(topic="t", payload=b"", dup=True), "MQTT5-3.3.1-2"),
+    (Publish(topic="t", payload=b"", properties=Properties(topic_alias=0)), "MQTT5-2.2.2"),
+    (Publish(topic="", payload=b""), "MQTT-4.7.3-1"),
+    (Publish(topic="t", payload=b"", qos=1, packet_id=0), "MQTT-2.3.1-1"),
+    (Puback(packet_id=1, reason=0x84), "MQTT5-2.4"),
+    (Pubrel(packet_id=1, reason=0x10), "MQTT5-2.4"),
+    (Suback(packet_id=1, codes=(0x10,)), "MQTT5-2.4"),
+    (Unsuback(packet_id=1, codes=(1,)), "MQTT5-2.4"),
+    (Disconnect(reason=0x84), "MQTT5-2.4"),
+    (Auth(reason=0x04, properties=Properties(authentication_method="SAS")), "MQTT5-2.4"),
+]
+
+
+@pytest.mark.covers(
+    mqtt5="2.2.1-2 2.2.1-3 3.2.2-6 3.2.2-8 3.3.1-2 3.3.2-8 3.4.2-1 3.6.2-1 3.9.3-2 3.11.3-2 3.14.2-1 3.15.2-1"
+)
+@pytest.mark.parametrize(("packet", "tag"), BAD_5, ids=lambda value: repr(value)[:60])
+def test_packet_that_breaks_a_rule_of_mqtt_5_is_not_written(packet, tag):
+    with pytest.raises(ValueError) as caught:
+        MQTT_5.encode(packet)
+    assert caught.value.tag == tag

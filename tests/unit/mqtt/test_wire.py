@@ -54,7 +54,7 @@ def test_string_is_measured_in_bytes_not_in_characters():
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
-@pytest.mark.covers(mqtt311="1.5.3-1 1.5.3-2", mqtt5="1.5.4-1 1.5.4-2 1.5.7-1")
+@pytest.mark.covers(mqtt311="1.5.3-1 1.5.3-2", mqtt5="1.5.4-1 1.5.4-2")
 def test_string_that_is_not_mqtt_text_is_not_written(text):
     with pytest.raises(InvalidPacket):
         write_string(text)
