@@ -151,7 +151,7 @@ GAPS = (
         "4.1.0-1",
         "3.1.2-23",
         "Kept sessions are in memory: a restart forgets them, and beyond `max_offline_sessions` the oldest is forgotten. The"
-        " next CONNACK says so.",
+        " session of a device that is blocked, or whose enrollment changed, is over in MQTT 5. The next CONNACK says so.",
     ),
     Gap(
         "3.1.2-5 4.1.0-1",
@@ -180,8 +180,9 @@ GAPS = (
     Gap(
         "3.1.2-8",
         "3.1.2-7 3.1.2-8",
-        "A will becomes telemetry of its device. One to any other topic is dropped (`telemetry.dropped` in the log), and the"
-        " CONNECT accepted.",
+        "A will becomes telemetry of its device. One to any other topic is dropped (`telemetry.dropped` in the log), though"
+        " the CONNECT is accepted; so is one on provisioning. A will that finds no room to wait for its delay"
+        " (`max_offline_sessions`) comes at once, and so do those that wait when the gateway ends.",
     ),
     Gap(
         "",

@@ -114,8 +114,8 @@ def test_subscriptions_are_answered_each_in_its_place_and_quality_of_service_2_b
 ) -> None:
     device = wire("protocol-1")
     own = "devices/protocol-1/messages/devicebound/#"
-    filters = ((TWIN_RESPONSES, 2), (own, 0), (METHODS, 1))
-    assert device.ask(Subscribe(packet_id=7, filters=filters)) == [Suback(packet_id=7, codes=(1, 0, 1))]
+    filters = ((TWIN_RESPONSES, 2), (METHODS, 1), (own, 0))
+    assert device.ask(Subscribe(packet_id=7, filters=filters)) == [Suback(packet_id=7, codes=(1, 1, 0))]
     if level == MQTT_5_LEVEL:
         somebody = Subscribe(packet_id=8, filters=((own, 1), ("somebody/else", 1), (METHODS, 0)))
         assert device.ask(somebody) == [Suback(packet_id=8, codes=(1, 0x8F, 0))]

@@ -57,7 +57,7 @@ def come_back(bench: Bench, **fields: Any) -> None:
     bench.connection.data_received(connect(**fields))
 
 
-@pytest.mark.covers(mqtt5="3.1.3-8 3.1.4-2 3.2.2-7")
+@pytest.mark.covers(mqtt5="3.1.3-8 3.1.4-2 3.2.2-7 4.12.0-4")
 async def test_what_a_refused_device_is_told_depends_on_what_it_has_proved() -> None:
     for reason, code, words in (
         (
@@ -75,12 +75,13 @@ async def test_what_a_refused_device_is_told_depends_on_what_it_has_proved() -> 
         (Reason.CERTIFICATE_UNTRUSTED, 0x87, "the credential is not accepted"),
         (Reason.CERTIFICATE_THUMBPRINT_UNKNOWN, 0x87, "the credential is not accepted"),
     ):
-        bench = Bench(lambda reason=reason: Refused(reason, "a secret detail"))
-        bench.connection.data_received(connect())
-        assert said(bench.channel) == [
-            Connack(session_present=False, code=code, properties=Properties(reason_string=words))
-        ]
-        assert bench.channel.closed
+        for wanted in (Properties(), SAS):
+            bench = Bench(lambda reason=reason: Refused(reason, "a secret detail"))
+            bench.connection.data_received(connect(properties=wanted))
+            assert said(bench.channel) == [
+                Connack(session_present=False, code=code, properties=Properties(reason_string=words))
+            ]
+            assert bench.channel.closed
 
 
 @pytest.mark.parametrize(
