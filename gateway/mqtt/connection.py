@@ -233,9 +233,14 @@ class ServerConnection:
         return packet
 
     def disconnect(self, reason: int, properties: Properties = NO_PROPERTIES) -> bytes:
-        """MQTT 5: the server's last word. Raises `WrongState`, in MQTT 3.1.1 too, where it has none."""
+        """MQTT 5: the server's last word.
+
+        Raises `WrongState`, in MQTT 3.1.1 too, where it has none; and `InvalidPacket` for what only a client may say.
+        """
         if self._agreement is None:
             raise WrongState("a server of MQTT 3.1.1 closes without a word")
+        if reason < ReasonCode.UNSPECIFIED_ERROR:
+            raise InvalidPacket("a server's DISCONNECT has a client's reason", "MQTT5-3.14.2-1")
         if properties.session_expiry_interval is not None:
             raise InvalidPacket("a server's DISCONNECT has a session expiry", "MQTT5-3.14.2-2")
         self._act(Action.DISCONNECT)

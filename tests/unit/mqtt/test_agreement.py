@@ -370,12 +370,23 @@ def test_properties_that_a_packet_can_not_have_are_not_written() -> None:
         MQTT_5.encode(Connect("a", protocol_level=5, properties=Properties(receive_maximum=0)))
 
 
-@pytest.mark.covers(mqtt5="3.14.2-2")
-def test_the_servers_disconnect_says_nothing_of_the_sessions_expiry() -> None:
+@pytest.mark.covers(mqtt5="3.14.2-1 3.14.2-2")
+@pytest.mark.parametrize(
+    ("reason", "properties", "tag"),
+    [
+        (0x00, Properties(), "MQTT5-3.14.2-1"),
+        (0x04, Properties(), "MQTT5-3.14.2-1"),
+        (0x8E, Properties(session_expiry_interval=5), "MQTT5-3.14.2-2"),
+    ],
+    ids=["a normal end", "with the will", "the session's expiry"],
+)
+def test_the_servers_disconnect_says_nothing_that_only_a_client_may_say(
+    reason: int, properties: Properties, tag: str
+) -> None:
     connection = open_connection()
     with pytest.raises(InvalidPacket) as caught:
-        connection.disconnect(0x8E, Properties(session_expiry_interval=5))
-    assert caught.value.tag == "MQTT5-3.14.2-2"
+        connection.disconnect(reason, properties)
+    assert caught.value.tag == tag
     assert connection.disconnect(0x8E) == wire("e0 01 8e")
 
 
