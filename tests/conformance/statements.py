@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conformance.mqtt.vectors import INVALID
+from tests.conformance.mqtt.vectors import INVALID, Sender
 from tests.conformance.mqtt.vectors5 import INVALID_5
 
 __all__ = [
@@ -217,6 +217,15 @@ _SUBJECTS: Mapping[str, Subject] = {
 """By where a test lives."""
 
 
+_OF_VECTORS: Mapping[str, tuple[Sender, ...]] = {
+    "tests/unit/edge/test_rules.py::test_who_breaks_a_rule_is_closed_and_the_log_names_the_rule": (
+        Sender.CLIENT,
+    ),
+    "tests/conformance/mqtt/test_vectors.py::test_malformed_packet_is_refused_with_its_rule": tuple(Sender),
+}
+"""The tests that go through all vectors that break a rule, and whose."""
+
+
 def _marks(name: str) -> Iterator[tuple[str, ast.Call]]:
     """Each use of the mark `name` in the tests: the test, as pytest calls it, and the mark."""
     for path in sorted(TESTS.rglob("test_*.py")):
@@ -238,11 +247,12 @@ def covering_tests() -> Mapping[str, Mapping[str, list[str]]]:
         for keyword in mark.keywords:
             for number in ast.literal_eval(keyword.value).split():
                 found[keyword.arg or ""].setdefault(number, []).append(test)
-    in_vectors = "tests/conformance/mqtt/test_vectors.py::test_malformed_packet_is_refused_with_its_rule"
     for version, vectors in (("mqtt311", INVALID), ("mqtt5", INVALID_5)):
-        broken = {vector.tag.partition("-")[2] for vector in vectors} | {vector.shows for vector in vectors}
-        for number in broken & set(STATEMENTS[version]):
-            found[version].setdefault(number, []).insert(0, in_vectors)
+        for test, senders in _OF_VECTORS.items():
+            sent = [vector for vector in vectors if vector.sender in senders]
+            broken = {vector.tag.partition("-")[2] for vector in sent} | {vector.shows for vector in sent}
+            for number in broken & set(STATEMENTS[version]):
+                found[version].setdefault(number, []).insert(0, test)
     return found
 
 

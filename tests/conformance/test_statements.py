@@ -31,6 +31,15 @@ def test_every_statement_is_shown_by_a_test_or_has_a_reason(version: str) -> Non
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_every_test_that_shows_a_statement_exists(version: str) -> None:
+    named = {test for tests in statements.covering_tests()[version].values() for test in tests}
+
+    for test in named:
+        path, _, name = test.partition("::")
+        assert f"def {name}(" in (statements.TESTS.parent / path).read_text(encoding="utf-8"), test
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_what_only_the_general_server_shows_is_what_the_device_listener_has_not_or_does_not_keep(
     version: str,
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_device_of_3_1_1_without_a_client_id_is_told_that_its_id_is_rejected_h
     assert gateway.wait_for("connect.refused", device_id="")["reason"] == "client_id_invalid"
 
 
+@pytest.mark.covers(mqtt311="3.1.2-2", mqtt5="3.1.2-2")
 def test_a_protocol_level_that_nobody_knows_is_told_so(gateway: GatewayProcess) -> None:
     with Device.plain(gateway.setup) as device:
         device.send(packet(1, 0, text("MQTT") + b"\x06\x02\x00\x3c\x00" + text("v6")))

@@ -178,6 +178,7 @@ async def test_who_breaks_the_protocol_is_told_how_and_is_closed() -> None:
     assert bench.session.ended_with is CloseReason.PROTOCOL_VIOLATED
 
 
+@pytest.mark.covers(mqtt5="3.3.2-12")
 async def test_a_message_under_an_alias_reaches_the_session_under_its_topic() -> None:
     bench = Bench()
     bench.connection.data_received(connect())
