@@ -121,17 +121,23 @@ def test_subscriptions_are_answered_each_in_its_place_and_quality_of_service_2_b
         assert device.ask(somebody) == [Suback(packet_id=8, codes=(1, 0x8F, 0))]
 
 
-@covers(mqtt311="3.8.4-3 3.8.4-6 4.1.0-2 4.3.2-1", mqtt5="3.8.4-3 3.8.4-8 4.1.0-1 4.3.2-1 4.3.2-2")
+@covers(
+    mqtt311="2.3.1-4 3.8.4-3 3.8.4-6 4.1.0-2 4.3.2-1",
+    mqtt5="2.2.1-4 3.8.4-3 3.8.4-8 4.1.0-1 4.3.2-1 4.3.2-2",
+)
 def test_a_filter_that_is_subscribed_to_again_has_the_quality_of_service_asked_for_last(
     wire: Callable[..., Wire],
 ) -> None:
     device = wire("protocol-2")
+    in_flight = []  # nothing is acknowledged
     for qos in (1, 0, 1):
         device.ask(Subscribe(packet_id=1, filters=((TWIN_RESPONSES, qos),)))
         (answer,) = device.twin("a")
         assert isinstance(answer, Publish)
         assert answer.topic == "$iothub/twin/res/200/?$rid=a"
-        assert (answer.qos, answer.packet_id is not None) == (qos, qos == 1)
+        assert (answer.qos, answer.dup, answer.packet_id is None) == (qos, False, qos == 0)
+        in_flight += [answer.packet_id] if qos else []
+    assert len(set(in_flight)) == 2
 
 
 @covers(mqtt311="3.3.1-9 4.3.1-1", mqtt5="3.3.1-12 4.3.1-1")
