@@ -23,6 +23,7 @@ import structlog
 from gateway.errors import GatewayError
 from gateway.feed import LEVELS, Feed
 from gateway.log_file import LogFile
+from gateway.printable import escaped
 from gateway.secrets import REDACTED
 from gateway.settings import LogSettings
 
@@ -228,7 +229,9 @@ class _JsonRenderer:
         head = f'{{"timestamp":"{self._clock()}Z","level":"{level}","event":"{event}"'
         if not fields:
             return head + "}"
-        return f"{head},{orjson.dumps(fields, default=str)[1:].decode()}"
+        line = f"{head},{orjson.dumps(fields, default=str)[1:].decode()}"
+        # JSON escapes what is below 0x20 only. Nearly always a line is ASCII, and two looks at it say so.
+        return line if line.isascii() and "\x7f" not in line else escaped(line)
 
 
 class _ConsoleRenderer:
@@ -259,7 +262,7 @@ def _plain(value: object) -> str:
     text = str(value)
     if text.isprintable() and " " not in text and '"' not in text:
         return text
-    return orjson.dumps(text).decode()
+    return escaped(orjson.dumps(text).decode())
 
 
 class _BrokerHandler(logging.Handler):

@@ -17,6 +17,7 @@ from gateway.cli.channel import connect_running, no_gateway
 from gateway.cli.completion import complete_device
 from gateway.cli.options import CONFIG, Config, Json
 from gateway.errors import StartError
+from gateway.printable import escaped
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -242,7 +243,7 @@ def _time_of_day(timestamp: str, *, milliseconds: bool) -> str:
 def _print_json(document: dict[str, Any]) -> None:
     import orjson  # noqa: PLC0415
 
-    print(orjson.dumps(document).decode())
+    print(escaped(orjson.dumps(document).decode()))
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.api.error_form import error_to_json
 from gateway.errors import GatewayError
+from gateway.printable import escaped
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,7 +23,8 @@ _STATUS_STYLES: Final = {"provisioned": "green", "waiting": "yellow", "blocked":
 
 
 def print_json(document: Any) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    print("\n".join(map(escaped, text.split("\n"))))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -77,7 +79,7 @@ def print_fields(fields: dict[str, object]) -> None:
 def print_error(error: GatewayError, *, as_json: bool) -> None:
     """`error: …` and `hint: …`, one line each; or the error's JSON form on one line."""
     if as_json:
-        print(json.dumps({"error": error_to_json(error)}, ensure_ascii=False), file=sys.stderr)
+        print(escaped(json.dumps({"error": error_to_json(error)}, ensure_ascii=False)), file=sys.stderr)
         return
     print(f"error: {_one_line(error.message)}", file=sys.stderr)
     if error.hint:
@@ -95,8 +97,8 @@ def _plain(value: object) -> str:
         case dict():
             return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
         case _:
-            return str(value)
+            return str(printable(str(value)))
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return str(printable(" ".join(text.split())))

@@ -32,6 +32,8 @@ log = get_logger()
 _OK, _ACCEPTED, _UNAUTHORIZED, _TOO_MANY = 200, 202, 401, 429
 _BAD_BODY, _NO_REGISTRATION, _NO_OPERATION = 400004, 404001, 404002
 _RETRY_AFTER_FAULT_S: Final = 5
+_MAX_CLAIMED_ID: Final = 128
+"""Characters of an id as it is logged and remembered: as many as a device id may have."""
 
 
 class DpsService:
@@ -208,6 +210,7 @@ class DpsService:
     ) -> HttpResponse:
         """One answer, one log line; nothing in the gateway has changed. `registering`: the credential was right."""
         self._remember(refused, request, exchange, registering=registering)
+        device_id = request.registration_id[:_MAX_CLAIMED_ID]
         answer = answer_for(refused.reason)
         if refused.reason is Reason.OVERLOADED:
             # Counted by the second (`storm.shed`), not logged one by one: there are many when there are any.
@@ -215,14 +218,14 @@ class DpsService:
             response = self._error(answer.dps_error, "Too many devices at once", retry_after_s=retry_after_s)
         else:
             log.warning(
-                "registration.failed" if registering else "connect.refused", device_id=request.registration_id,
+                "registration.failed" if registering else "connect.refused", device_id=device_id,
                 reason=refused.reason, detail=refused.detail, hint=answer.hint, peer=exchange.peer, tls=exchange.tls,
                 connection_id=exchange.connection_id, transport="https",
             )  # fmt: skip
             response = self._error(answer.dps_error, "Unauthorized")
         if registering:
             return response
-        return response._replace(device_id=request.registration_id, refused=refused.reason)
+        return response._replace(device_id=device_id, refused=refused.reason)
 
     def _remember(
         self, refused: Refused, request: rest.RestRequest, exchange: HttpExchange, *, registering: bool

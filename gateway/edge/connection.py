@@ -68,6 +68,8 @@ FAULTS_OF_THE_PEER: Final = frozenset(
 """Ends of a handshake that count against the peer's address."""
 _LINGER_S: Final = 5.0
 """How long a closed connection may take to send what it holds."""
+_MAX_CLAIMED_ID: Final = 128
+"""Characters of a client id as it is logged and remembered: as many as a device id may have."""
 
 SessionFactory = Callable[["Connection", Admitted, mqtt.Connect, dict[str, int] | None], Session]
 
@@ -406,7 +408,7 @@ class Connection:
 
     def _connect_received(self, connect: mqtt.Connect) -> None:
         self._connect = connect
-        self._claimed_id = connect.client_id
+        self._claimed_id = connect.client_id[:_MAX_CLAIMED_ID]
         if self._edge.traces.by_device:
             self.trace(self._edge.traces.by_device.get(connect.client_id))
             if self._trace is not None:

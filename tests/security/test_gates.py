@@ -1,6 +1,7 @@
 """What a hostile peer may not do: the gates of docs/security.md that no other test already holds."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 from structlog.testing import capture_logs
@@ -140,18 +141,44 @@ async def test_messages_that_came_in_one_piece_with_the_one_that_ended_the_sessi
 
 # Gate 20: log injection
 
+FORGED = 'x\n{"event":"session.opened","device_id":"forged"}\r\x1b[2J\x9b31m\x85y\u2028\u202ez\x7f'
+
 
 def test_what_a_stranger_writes_into_ids_names_and_models_stays_on_one_line_of_the_log(
     gateway: GatewayProcess, fleet: Fleet
 ) -> None:
-    forged = 'x\n{"event":"session.opened","device_id":"forged"}\r\x1b[2J'
     with Device.plain(gateway.setup) as device:
-        assert device.connect(forged, f"localhost/{forged}/?api-version=2021-04-12", "p") in {2, 4, 5}
+        assert device.connect(FORGED, f"localhost/{FORGED}/?api-version=2021-04-12", "p") in {2, 4, 5}
     with Device.plain(gateway.setup) as device:
-        username, token = fleet.hub_login("inject-1", model=forged.replace("\n", "%0A"))
+        assert device.connect("x" * 16_000, "u", "p") in {2, 4, 5}
+    with Device.plain(gateway.setup) as device:
+        username, token = fleet.hub_login("inject-1", model=quote(FORGED))
         assert device.connect("inject-1", username, token) == 0
     gateway.wait_for("session.opened", device_id="inject-1")
+    gateway.wait_for("connect.refused", device_id=FORGED)
+    gateway.wait_for("connect.refused", device_id="x" * 128)
     assert not gateway.lines("session.opened", device_id="forged")
     for line in gateway.output:
         assert json.loads(line)["event"]
-        assert "\x1b" not in line
+        assert line.isprintable()
+
+
+def test_what_a_stranger_writes_into_ids_names_and_models_steers_no_operator_s_terminal(
+    gateway: GatewayProcess, fleet: Fleet
+) -> None:
+    with Device.plain(gateway.setup) as device:
+        assert device.connect(FORGED, f"localhost/{FORGED}/?api-version=2021-04-12", "p") in {2, 4, 5}
+    with Device.plain(gateway.setup) as device:
+        username, token = fleet.hub_login("inject-2", model=quote(FORGED))
+        assert device.connect("inject-2", username, token) == 0
+    with Device.plain(gateway.setup) as device:
+        username, token = fleet.hub_login("inject-2", model=quote(FORGED))
+        assert device.connect("inject-2", username, token + "x") in {4, 5}
+    assert gateway.json("device", "show", "inject-2")["modelId"] is None
+    for command in (
+        ("device", "list"), ("device", "show", "inject-2"), ("why", FORGED), ("why", FORGED, "--json"),
+        ("why", "inject-2"), ("logs", "-n", "500"), ("logs", "-n", "500", "--json"),
+    ):  # fmt: skip
+        shown = gateway.cli(*command).stdout
+        assert shown, command
+        assert all(line.isprintable() for line in shown.split("\n")), command

@@ -2,6 +2,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -56,6 +57,38 @@ def test_a_console_line_is_for_people() -> None:
         'token"',
     ]
     assert "\x1b" not in text
+
+
+_STEERS = "x\u009b31mEVIL\u0085line\u2028sep\u2029\u202ertl\x7f\x1b[2J\r\n\U000e0041\ufeffä"
+"""C1's CSI, line ends that JSON leaves as they are, a turn of direction, DEL, ESC, a tag, and a letter that is harmless."""
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, _Terminal])
+@pytest.mark.parametrize("format_", ["json", "console"])
+def test_nothing_in_a_line_steers_a_terminal_or_ends_the_line(
+    format_: str, stream: type[io.StringIO]
+) -> None:
+    out = stream()
+    log.configure(LogSettings.model_validate({"format": format_}), out)
+    log.get_logger().warning("connect.refused", device_id=_STEERS, detail="\x7f")
+    text = re.sub(r"\x1b\[\d+m", "", out.getvalue())  # our own colours
+    assert text.endswith("\n")
+    assert text[:-1].isprintable()
+    assert r"x\u009b31mEVIL\u0085line" in text
+    assert "ä" in text
+    if format_ == "json":
+        assert json.loads(text)["device_id"] == _STEERS
+
+
+def test_an_ascii_line_with_a_del_in_it_is_escaped_too() -> None:
+    stream = written("json")
+    log.get_logger().warning("connect.refused", device_id="a\x7fb")
+    assert r'"a\u007fb"' in stream.getvalue()
 
 
 @pytest.mark.parametrize("format_", ["json", "console"])

@@ -52,7 +52,7 @@ class StubAdmission:
 
 
 def ask(
-    *, admits: Any = None, provisions: Any = DEVICE, shutting_down: bool = False
+    *, admits: Any = None, provisions: Any = DEVICE, shutting_down: bool = False, registration_id: str = "t-1"
 ) -> tuple[HttpResponse, Any]:
     settings = parse_settings(
         {"hosts": ["gw.example"], "id_scope": "0ne00ABCDEF", "state_dir": "s",
@@ -63,7 +63,7 @@ def ask(
         admission=StubAdmission(admits=admits, provisions=provisions), tpm_keys=None,
         attempts=Attempts(max_devices=1, max_per_device=1, max_accepted=1), settings=settings, clock=lambda: NOW,
     )  # fmt: skip
-    target = "/0ne00ABCDEF/registrations/t-1/register?api-version=2021-06-01"
+    target = f"/0ne00ABCDEF/registrations/{registration_id}/register?api-version=2021-06-01"
     exchange = HttpExchange(
         "PUT", target, "SharedAccessSignature sr=x", b"", None, "192.0.2.1:5", "TLSv1.3", 1
     )
@@ -106,3 +106,9 @@ def test_storm_control_is_told_who_was_proved_and_who_was_refused() -> None:
         "t-1",
         None,
     )  # its credential was right
+
+
+def test_of_an_id_that_is_too_long_to_be_one_the_log_and_storm_control_have_the_beginning() -> None:
+    with capture_logs() as lines:
+        answer, _ = ask(admits=Refused(Reason.CLIENT_ID_INVALID), registration_id="x" * 12_000)
+    assert (answer.device_id, lines[0]["device_id"]) == ("x" * 128, "x" * 128)

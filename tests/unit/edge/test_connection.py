@@ -169,6 +169,13 @@ async def test_a_refused_connect_gets_one_connack_one_line_and_leaves_nothing_be
     assert (bench.edge.sessions.count, len(bench.edge.connections), len(bench.edge.deadlines)) == (0, 0, 0)
 
 
+async def test_of_an_id_that_is_too_long_to_be_one_the_log_has_the_beginning() -> None:
+    bench = Bench(lambda: Refused(Reason.CLIENT_ID_INVALID))
+    with capture_logs() as lines:
+        bench.connection.data_received(mqtt.encode(mqtt.Connect("x" * 16_000, username="u", password=b"p")))
+    assert [line["device_id"] for line in lines if line["event"] == "connect.refused"] == ["x" * 128]
+
+
 async def test_a_store_that_is_down_is_server_unavailable_at_once_or_later() -> None:
     def down() -> Admitted:
         raise StoreUnavailable("disk full")
