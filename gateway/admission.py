@@ -407,7 +407,7 @@ class Admission:
         self, admitted: Admitted, model_id: str | None, *, now: float
     ) -> Device | Refused:
         device_id, verified, enrollment = admitted.device_id, admitted.verified, admitted.enrollment
-        template_id = await self._discover(model_id) if model_id else None
+        template_id = await self._discover(model_id, device_id) if model_id else None
         # A model repository may have been asked, which takes its time: nobody registers by what is not in force any more.
         entry = self._registry.peek(device_id)
         if entry is None or enrollment is None or enrollment is not self._enrollment(verified, entry):
@@ -440,7 +440,7 @@ class Admission:
         model_id = _model_in_force(device, model_id, announced_by)
         if model_id is None:
             return None
-        template_id = await self._discover(model_id)
+        template_id = await self._discover(model_id, device.id)
         return associate(
             template_id=device.template_id,
             model_id=device.model_id,
@@ -449,8 +449,8 @@ class Admission:
             assigned_by_operator=device.template_assigned_by == "operator",
         )
 
-    async def _discover(self, model_id: str) -> str | None:
-        found = self._catalog.discover(model_id)
+    async def _discover(self, model_id: str, device_id: str) -> str | None:
+        found = self._catalog.discover(model_id, asked_by=device_id)
         template = await found if isinstance(found, asyncio.Future) else found
         return template.id if template is not None else None
 

@@ -7,7 +7,7 @@ model nobody has asked for goes to the repository, once however many devices ann
 import asyncio
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -25,6 +25,8 @@ log = get_logger()
 
 _MAX_UNKNOWN_MODELS: Final = 10_000
 _MAX_LOOKUPS: Final = 32
+_MAX_LOOKUPS_OF_DEVICE: Final = 2
+"""One device that announces ever new models, on however many connections, takes nobody else's place in the line."""
 
 
 class TemplateCatalog:
@@ -46,6 +48,7 @@ class TemplateCatalog:
         self._created_at: dict[str, float] = {}
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[DeviceTemplate | None]] = {}
+        self._begun_by: Counter[str] = Counter()
 
     async def load(self) -> None:
         """Read every template from the store. Raises `StoreError`.
@@ -107,9 +110,12 @@ class TemplateCatalog:
         log.info("template.deleted", template=template_id)
         return True
 
-    def discover(self, model_id: str) -> "DeviceTemplate | asyncio.Future[DeviceTemplate | None] | None":
+    def discover(
+        self, model_id: str, *, asked_by: str
+    ) -> "DeviceTemplate | asyncio.Future[DeviceTemplate | None] | None":
         """The template of a model: published, else generated from the repository, else None (Unassociated).
 
+        `asked_by` is the device that announces the model: it may have begun two look-ups at a time, and wait for others'.
         Those who wait for the same look-up each get a future of their own, so one that gives up cancels nobody else's.
         """
         template = self._templates.get(model_id)
@@ -120,12 +126,26 @@ class TemplateCatalog:
             return None
         lookup = self._lookups.get(model_id)
         if lookup is None:
-            if len(self._lookups) >= _MAX_LOOKUPS:
+            if len(self._lookups) >= _MAX_LOOKUPS or self._begun_by[asked_by] >= _MAX_LOOKUPS_OF_DEVICE:
                 return None  # Unassociated for now; the device's next connect asks again
-            lookup = asyncio.create_task(self._generate(model_id, self._repository), name=f"model {model_id}")
-            self._lookups[model_id] = lookup
-            lookup.add_done_callback(lambda _: self._lookups.pop(model_id, None))
+            lookup = self._begin(model_id, self._repository, asked_by)
         return asyncio.shield(lookup)
+
+    def _begin(
+        self, model_id: str, repository: ModelRepository, asked_by: str
+    ) -> "asyncio.Task[DeviceTemplate | None]":
+        lookup = asyncio.create_task(self._generate(model_id, repository), name=f"model {model_id}")
+
+        def done(_: "asyncio.Task[DeviceTemplate | None]") -> None:
+            del self._lookups[model_id]
+            self._begun_by[asked_by] -= 1
+            if not self._begun_by[asked_by]:
+                del self._begun_by[asked_by]
+
+        self._lookups[model_id] = lookup
+        self._begun_by[asked_by] += 1
+        lookup.add_done_callback(done)
+        return lookup
 
     async def _generate(self, model_id: str, repository: ModelRepository) -> DeviceTemplate | None:
         """Build a basic template from the repository and keep it. Any failure is the device's *Unassociated*.

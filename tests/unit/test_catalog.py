@@ -46,8 +46,8 @@ class Bench:
         settings = ModelRepositorySettings(retry_after_s=300)
         return TemplateCatalog(self.store, settings, clock=lambda: self.now, repository=self.repository)
 
-    async def discover(self, model_id: str = ID) -> DeviceTemplate | None:
-        found = self.catalog.discover(model_id)
+    async def discover(self, model_id: str = ID, *, asked_by: str = "t-1") -> DeviceTemplate | None:
+        found = self.catalog.discover(model_id, asked_by=asked_by)
         return await found if isinstance(found, asyncio.Future) else found
 
 
@@ -157,16 +157,16 @@ async def test_a_stored_template_that_is_damaged_is_told_and_the_others_are_in_f
 
 async def test_a_published_model_is_discovered_at_once(bench: Bench) -> None:
     await bench.catalog.publish(template())
-    assert bench.catalog.discover(ID) is bench.catalog.get(ID)
+    assert bench.catalog.discover(ID, asked_by="t-1") is bench.catalog.get(ID)
     assert bench.repository.asked == []
 
 
 async def test_without_a_repository_an_unpublished_model_is_unassociated_at_once(bench: Bench) -> None:
-    assert TemplateCatalog(bench.store, ModelRepositorySettings()).discover(ID) is None
+    assert TemplateCatalog(bench.store, ModelRepositorySettings()).discover(ID, asked_by="t-1") is None
 
 
 async def test_what_is_no_dtmi_is_never_looked_for(bench: Bench) -> None:
-    assert bench.catalog.discover("../../etc/passwd") is None
+    assert bench.catalog.discover("../../etc/passwd", asked_by="t-1") is None
     assert bench.repository.asked == []
 
 
@@ -175,7 +175,7 @@ async def test_a_model_of_the_repository_becomes_a_template_that_survives_a_rest
     generated = await bench.discover()
     assert generated is not None
     assert (generated.id, generated.source) == (ID, "repository")
-    assert bench.catalog.discover(ID) is generated
+    assert bench.catalog.discover(ID, asked_by="t-1") is generated
     restarted = bench.restarted()
     await restarted.load()
     assert restarted.get(ID) == generated
@@ -210,7 +210,7 @@ async def test_an_unknown_model_is_asked_for_again_only_after_a_while(bench: Ben
     assert await bench.discover() is None
     bench.repository.models[ID] = [interface(ID)]
     bench.now += 299.9
-    assert bench.catalog.discover(ID) is None
+    assert bench.catalog.discover(ID, asked_by="t-1") is None
     assert bench.repository.asked == [ID]
     bench.now += 0.1
     assert await bench.discover() is not None
@@ -220,7 +220,7 @@ async def test_an_unknown_model_is_asked_for_again_only_after_a_while(bench: Ben
 async def test_an_unknown_model_is_known_as_soon_as_it_is_published(bench: Bench) -> None:
     assert await bench.discover() is None
     await bench.catalog.publish(template())
-    assert bench.catalog.discover(ID) is bench.catalog.get(ID)
+    assert bench.catalog.discover(ID, asked_by="t-1") is bench.catalog.get(ID)
 
 
 async def test_a_repository_that_can_not_be_reached_is_not_asked_by_every_device(bench: Bench) -> None:
@@ -281,15 +281,36 @@ async def test_what_an_operator_publishes_during_the_look_up_wins(bench: Bench) 
 async def test_only_so_many_models_are_looked_up_at_a_time(bench: Bench) -> None:
     bench.repository.open.clear()
     ids = [f"dtmi:com:example:M{number};1" for number in range(33)]
-    found = [bench.catalog.discover(model_id) for model_id in ids]
+    found = [bench.catalog.discover(model_id, asked_by=f"t-{n}") for n, model_id in enumerate(ids)]
     assert [isinstance(one, asyncio.Future) for one in found] == [True] * 32 + [False]
     assert isinstance(
-        bench.catalog.discover(ids[0]), asyncio.Future
+        bench.catalog.discover(ids[0], asked_by="t-1"), asyncio.Future
     )  # one that is under way can still be joined
     bench.repository.open.set()
     await asyncio.gather(*(one for one in found if isinstance(one, asyncio.Future)))
     assert await bench.discover(ids[32]) is None
     assert bench.repository.asked == ids  # the last was not taken for unknown, only put off
+
+
+async def test_a_device_that_announces_ever_new_models_keeps_nobody_else_s_from_being_looked_up(
+    bench: Bench,
+) -> None:
+    bench.repository.open.clear()
+    ids = [f"dtmi:com:example:M{number};1" for number in range(40)]
+    greedy = [bench.catalog.discover(model_id, asked_by="greedy") for model_id in ids]
+    assert [isinstance(one, asyncio.Future) for one in greedy] == [True] * 2 + [False] * 38
+    assert isinstance(bench.catalog.discover(ID, asked_by="other"), asyncio.Future)
+    assert isinstance(bench.catalog.discover(ID, asked_by="greedy"), asyncio.Future)  # it may wait for theirs
+    bench.repository.open.set()
+    await asyncio.gather(*(one for one in greedy if isinstance(one, asyncio.Future)))
+    assert await bench.discover(ids[2], asked_by="greedy") is None
+    assert bench.repository.asked == [
+        ids[0],
+        ids[1],
+        ID,
+        ids[2],
+    ]  # what was put off is looked up when it is its turn
+    assert not bench.catalog._begun_by
 
 
 async def test_only_so_many_unknown_models_are_remembered(
