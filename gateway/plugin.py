@@ -56,8 +56,13 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
     async def on_broker_post_start(self) -> None:
         context = self.context
         assert isinstance(context, BrokerContext)  # noqa: S101
-        max_backlog = self.settings.telemetry.max_subscriber_backlog
-        self._sink = AmqttSink(context, self.applications, max_backlog=max_backlog)
+        telemetry = self.settings.telemetry
+        self._sink = AmqttSink(
+            context,
+            self.applications,
+            max_backlog=telemetry.max_subscriber_backlog,
+            max_backlog_bytes=telemetry.max_subscriber_backlog_bytes,
+        )
         self.gateway = Gateway(self.settings, sinks=(self._sink,), on_failure=self._fail)
         try:
             await self.gateway.start()

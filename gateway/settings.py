@@ -201,6 +201,8 @@ class TelemetrySettings(_Section):
     """The fleet's newest messages, kept for `gateway device telemetry`; at most 8 KiB each, commonly below 1."""
     max_subscriber_backlog: int = Field(default=1000, ge=1)
     """Messages waiting for one application; more are dropped and counted."""
+    max_subscriber_backlog_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
+    """Bytes of them; at least a few of the largest messages."""
 
     @field_validator("topic", "component_topic", "unassociated_topic", "dead_letter_topic")
     @classmethod

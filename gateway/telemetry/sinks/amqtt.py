@@ -3,8 +3,9 @@
 amqtt's own broadcast loop walks its table of subscriptions while it awaits; one SUBSCRIBE meanwhile breaks the
 walk, and the subscribers not yet served miss the message. Its queue has no bound either, and each copy costs it a task.
 So this sink does the fan-out itself: it matches synchronously, on a table that can't change meanwhile, and writes each
-copy to the subscriber's connection. What waits for one subscriber (its PUBACK, or room in its connection) is bounded;
-what exceeds it is dropped and counted. Copies to one subscriber leave in the order of their messages.
+copy to the subscriber's connection. What waits for one subscriber (its PUBACK, room in its connection, or its return) is
+bounded, in messages and in bytes; what exceeds it is dropped and counted. Copies to one subscriber leave in the order of
+their messages.
 
 A QoS 1 copy stands in amqtt's own books (`inflight_out`, the PUBACK waiters) as if amqtt had sent it. So a persistent
 session that goes away gets what it has not acknowledged when it comes back. [MQTT-4.4.0-1]
@@ -33,6 +34,8 @@ __all__ = ["AmqttSink"]
 _CLOSE_TIMEOUT_S: Final = 2.0
 _ROOM_BYTES: Final = 64 * 1024
 """A subscriber whose connection holds more than this unsent is behind."""
+_KEPT: Final = "gateway.kept"
+"""An attribute of an away session: how many messages were there when their bytes were counted last, and those bytes."""
 _SENT: Final = object()
 """Stands where amqtt keeps the packet it sent: a copy that is sent again has DUP then. [MQTT-3.3.1-1]"""
 
@@ -40,11 +43,15 @@ _SENT: Final = object()
 class AmqttSink:
     """Implements `gateway.telemetry.router.Sink`."""
 
-    def __init__(self, context: BrokerContext, applications: Applications, *, max_backlog: int) -> None:
+    def __init__(
+        self, context: BrokerContext, applications: Applications, *, max_backlog: int, max_backlog_bytes: int
+    ) -> None:
         self._context = context
         self._applications = applications
         self._max_backlog = max_backlog
+        self._max_backlog_bytes = max_backlog_bytes
         self._waiting: Counter[str] = Counter()
+        self._waiting_bytes: Counter[str] = Counter()
         self._behind: Counter[str] = Counter()
         self._copies: set[asyncio.Future[Any]] = set()
         self._lost = 0
@@ -80,7 +87,8 @@ class AmqttSink:
         if session.transitions.state != "connected":
             return self._keep_for(session, topic, payload, qos)
         client_id = session.client_id or ""
-        if self._waiting[client_id] >= self._max_backlog:
+        room = self._max_backlog_bytes - len(payload) - self._waiting_bytes.get(client_id, 0)
+        if room < 0 or self._waiting.get(client_id, 0) >= self._max_backlog:
             return False
         _, handler = self._context._broker_instance.sessions.get(client_id, (None, None))  # noqa: SLF001
         if handler is None:
@@ -90,10 +98,13 @@ class AmqttSink:
         ):  # a WebSocket frames what it is given by itself
             sending = asyncio.ensure_future(handler.mqtt_publish(topic, payload, qos, retain=False))
             self._expect(
-                client_id, sending, lost=lambda: not sending.cancelled() and sending.exception() is not None
+                client_id,
+                len(payload),
+                sending,
+                lost=lambda: not sending.cancelled() and sending.exception() is not None,
             )
             return True
-        if not self._has_room(client_id, handler.writer):
+        if not self._has_room(client_id, handler.writer, room):
             return False
         if qos:
             self._send_acknowledged(session, handler, topic, payload)
@@ -101,11 +112,17 @@ class AmqttSink:
             handler.writer.write(mqtt.encode(mqtt.Publish(topic, payload)))
         return True
 
-    def _has_room(self, client_id: str, writer: StreamWriterAdapter) -> bool:
-        """Whether the connection takes more: all that fits, and then as many messages as the backlog allows."""
-        if writer._writer.transport.get_write_buffer_size() <= _ROOM_BYTES:  # noqa: SLF001
+    def _has_room(self, client_id: str, writer: StreamWriterAdapter, room: int) -> bool:
+        """Whether the connection takes more: all that fits, and then as many messages as the backlog allows.
+
+        `room` is how many bytes it may hold unsent.
+        """
+        unsent = writer._writer.transport.get_write_buffer_size()  # noqa: SLF001
+        if unsent <= _ROOM_BYTES:
             self._behind.pop(client_id, None)
             return True
+        if unsent > room:
+            return False
         self._behind[client_id] += 1
         return self._behind[client_id] <= self._max_backlog
 
@@ -128,6 +145,7 @@ class AmqttSink:
         acknowledged.add_done_callback(settle)
         self._expect(
             session.client_id or "",
+            len(payload),
             acknowledged,
             lost=lambda: acknowledged.cancelled() and bool(session.clean_session),
         )
@@ -136,21 +154,39 @@ class AmqttSink:
         """For a persistent session that is away: QoS 1 waits for it, within the same bound. [MQTT-3.1.2-5]"""
         if session.clean_session or session.is_anonymous or qos == 0:
             return True
-        if session.retained_messages.qsize() >= self._max_backlog:
+        kept, unacknowledged = session.retained_messages.qsize(), len(session.inflight_out)
+        counted = session.attributes.get(_KEPT)
+        if counted is None or counted[:2] != (kept, unacknowledged):
+            counted = (kept, unacknowledged, _bytes_held(session))  # it was here meanwhile
+        held = counted[2] + len(payload)
+        if kept >= self._max_backlog or held > self._max_backlog_bytes:
+            session.attributes[_KEPT] = counted
             return False
+        session.attributes[_KEPT] = (kept + 1, unacknowledged, held)
         session.retained_messages.put_nowait(RetainedApplicationMessage(None, topic, payload, qos))
         return True
 
-    def _expect(self, client_id: str, copy: "asyncio.Future[Any]", *, lost: Callable[[], bool]) -> None:
+    def _expect(
+        self, client_id: str, size: int, copy: "asyncio.Future[Any]", *, lost: Callable[[], bool]
+    ) -> None:
         """Count `copy` as waiting until it is done; `lost` then says whether it never arrived."""
 
         def done(_: "asyncio.Future[Any]") -> None:
             self._copies.discard(copy)
             self._waiting[client_id] -= 1
+            self._waiting_bytes[client_id] -= size
             if self._waiting[client_id] <= 0:
                 del self._waiting[client_id]
+                del self._waiting_bytes[client_id]
             self._lost += lost()
 
         self._waiting[client_id] += 1
+        self._waiting_bytes[client_id] += size
         self._copies.add(copy)
         copy.add_done_callback(done)
+
+
+def _bytes_held(session: Session) -> int:
+    """Of the messages that wait for an away session, and of those that it has not acknowledged."""
+    kept = session.retained_messages._queue  # type: ignore[attr-defined]  # noqa: SLF001
+    return sum(len(message.data) for message in (*kept, *session.inflight_out.values()))
