@@ -2,12 +2,17 @@
 
 A trace belongs to a claimed client id, so it also shows the CONNECT of a device that is refused. Its connections look for
 it once, at CONNECT, and then hold it; who is not traced pays one `is None` a packet. What is seen becomes the log event
-`device.traced`. Passwords and tokens are never shown; payloads only if they are asked for, with secrets blanked.
+`device.traced`. Passwords and tokens are never shown; payloads only if they are asked for. What is called a secret is
+blanked wherever a device puts names on values: in payloads, property bags of topics, and user properties.
+
+Anybody may claim the id. So attempts to connect have half of a trace, and the other half is for whoever is let in.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any, Final
+from urllib.parse import unquote
 
 import orjson
 
@@ -28,6 +33,8 @@ _SECRET_NAME: Final = re.compile(
     re.IGNORECASE,
 )
 _SIGNATURE: Final = re.compile(r"(sig(?:nature)?=|SharedAccessKey=)[^&;\s'\"]+", re.IGNORECASE)
+_BAG_PAIR: Final = re.compile(r"((?:^|[/?&])([^/?&=]*)=)[^&]+")
+"""A named value of a topic's property bag, or of a request's: `/NAME=VALUE&NAME=VALUE`."""
 _ANY_PACKET: Final = 268_435_455  # what MQTT can say; we made it ourselves
 
 
@@ -35,7 +42,8 @@ class Trace:
     """One device's trace. `ends_at` is unix seconds."""
 
     __slots__ = (
-        "_clock", "_decoder", "_max_packets", "_payload_bytes", "device_id", "ends_at", "packets", "started_at", "why_ended",
+        "_attempts", "_clock", "_decoder", "_max_packets", "_payload_bytes",
+        "device_id", "ends_at", "packets", "started_at", "why_ended",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +60,7 @@ class Trace:
         self.ends_at = ends_at
         self.packets = 0
         self.why_ended: str | None = None
+        self._attempts = 0
         self._payload_bytes = payload_bytes
         self._max_packets = max_packets
         self._clock = clock
@@ -73,6 +82,13 @@ class Trace:
 
     def _say_packet(self, direction: str, packet: Any, connection_id: int) -> None:
         facts = _facts(packet)
+        if isinstance(packet, mqtt.Connect) or (isinstance(packet, mqtt.Connack) and packet.code):
+            self._attempts += 1
+            left = max(1, self._max_packets // 2) - self._attempts
+            if left < 0:
+                return
+            if not left:
+                facts["detail"] = "more attempts to connect are not shown"
         if self._payload_bytes and isinstance(packet, mqtt.Publish) and packet.payload:
             facts["payload"] = redacted_payload(packet.payload, self._payload_bytes)
         self._say(direction, type(packet).__name__.upper(), connection_id, facts)
@@ -160,7 +176,10 @@ def redacted_payload(payload: bytes, at_most: int) -> str:
         if "\ufffd" in text:
             return payload[:at_most].hex() + _more(len(payload), at_most)
         return _SIGNATURE.sub(rf"\1{REDACTED}", text) + _more(len(payload), at_most)
-    shown = orjson.dumps(_without_secrets(document))
+    try:
+        shown = orjson.dumps(_without_secrets(document))
+    except (TypeError, RecursionError):  # orjson reads deeper than it writes
+        return f"JSON that is nested too deep to be shown ({len(payload)} bytes)"
     return shown[:at_most].decode("utf-8", errors="ignore") + _more(len(shown), at_most)
 
 
@@ -183,6 +202,28 @@ def _without_secrets(value: Any) -> Any:
             return value
 
 
+def _topic(topic: str) -> str:
+    """As long as a line bears, without what is called a secret in its property bag."""
+
+    def blank(pair: re.Match[str]) -> str:
+        return f"{pair[1]}{REDACTED}" if _SECRET_NAME.search(unquote(pair[2])) else pair[0]
+
+    return _BAG_PAIR.sub(blank, topic)[:_MAX_TOPIC]
+
+
+def _properties(properties: mqtt.Properties) -> str:
+    user = tuple(
+        (name, REDACTED if _SECRET_NAME.search(name) else value) for name, value in properties.user_properties
+    )
+    shown = dataclasses.replace(
+        properties,
+        user_properties=user,
+        response_topic=None if properties.response_topic is None else _topic(properties.response_topic),
+    )
+    text = repr(shown)[len("Properties(") : -1]
+    return _SIGNATURE.sub(rf"\1{REDACTED}", text)[: 2 * _MAX_TOPIC]
+
+
 def _facts(packet: Any) -> dict[str, Any]:
     """What is worth a look; of MQTT 5 also the reason code and the properties, which keep their secrets to themselves."""
     facts = _fields(packet)
@@ -190,17 +231,17 @@ def _facts(packet: Any) -> dict[str, Any]:
         facts["code"] = reason
     properties = getattr(packet, "properties", mqtt.NO_PROPERTIES)
     if properties is not mqtt.NO_PROPERTIES:
-        facts["properties"] = repr(properties)[len("Properties(") : -1][: 2 * _MAX_TOPIC]
+        facts["properties"] = _properties(properties)
     return facts
 
 
 def _fields(packet: Any) -> dict[str, Any]:
     match packet:
         case mqtt.Connect():
-            will = {} if packet.will is None else {"will": packet.will.topic[:_MAX_TOPIC]}
+            will = {} if packet.will is None else {"will": _topic(packet.will.topic)}
             return {
                 "client_id": packet.client_id[:128],
-                "username": None if packet.username is None else packet.username[:_MAX_TOPIC],
+                "username": None if packet.username is None else _topic(packet.username),
                 "password_bytes": None if packet.password is None else len(packet.password),
                 "clean_session": packet.clean_session,
                 "keep_alive": packet.keep_alive,
@@ -210,7 +251,7 @@ def _fields(packet: Any) -> dict[str, Any]:
             return {"code": packet.code, "session_present": packet.session_present}
         case mqtt.Publish():
             return {
-                "topic": packet.topic[:_MAX_TOPIC],
+                "topic": _topic(packet.topic),
                 "qos": packet.qos,
                 "bytes": len(packet.payload),
                 "retain": packet.retain or None,
@@ -218,10 +259,13 @@ def _fields(packet: Any) -> dict[str, Any]:
                 "packet_id": packet.packet_id,
             }
         case mqtt.Subscribe():
-            filters = [f"{topic_filter[:_MAX_TOPIC]} (qos {qos})" for topic_filter, qos in packet.filters]
+            filters = [f"{_topic(topic_filter)} (qos {qos})" for topic_filter, qos in packet.filters]
             return {"packet_id": packet.packet_id, "filters": ", ".join(filters)[: 2 * _MAX_TOPIC]}
         case mqtt.Unsubscribe():
-            return {"packet_id": packet.packet_id, "filters": ", ".join(packet.filters)[: 2 * _MAX_TOPIC]}
+            return {
+                "packet_id": packet.packet_id,
+                "filters": ", ".join(map(_topic, packet.filters))[: 2 * _MAX_TOPIC],
+            }
         case mqtt.Suback():
             return {"packet_id": packet.packet_id, "granted": ", ".join(map(str, packet.codes))}
         case mqtt.UnsupportedProtocol():

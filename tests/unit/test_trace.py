@@ -109,6 +109,74 @@ def test_a_long_payload_is_cut_after_it_was_redacted() -> None:
     assert len(shown) < 60
 
 
+@pytest.mark.parametrize("depth", [254, 255, 400, 1020, 5000])
+@pytest.mark.parametrize("ends", [(b"[", b"]"), (b'{"password":', b"}")])
+def test_a_payload_that_is_nested_too_deep_to_be_shown_is_named(
+    ends: tuple[bytes, bytes], depth: int
+) -> None:
+    trace = Bench().traces.start("mill-1", for_s=60, payload=True)
+    with capture_logs() as lines:
+        trace.received(mqtt.Publish(topic="a", payload=ends[0] * depth + b"1" + ends[1] * depth), 3)
+    assert lines[0]["payload"]
+
+
+BAG = "devices/mill-1/messages/events/"
+
+
+@pytest.mark.parametrize(
+    ("topic", "shown"),
+    [
+        (f"{BAG}password=hunter2&x=1", f"{BAG}password=[redacted]&x=1"),
+        (f"{BAG}x=1&api%5Fkey=hunter2%2F/2", f"{BAG}x=1&api%5Fkey=[redacted]"),
+        (f"{BAG}?token=hunter2", f"{BAG}?token=[redacted]"),
+        (f"{BAG}{'x' * 500}=1&secret=hunter2", f"{BAG}{'x' * 481}"),
+        (f"{BAG}keyboard=qwerty&flag&empty=", f"{BAG}keyboard=qwerty&flag&empty="),
+        ("$dps/registrations/PUT/iotdps-register/?$rid=7", "$dps/registrations/PUT/iotdps-register/?$rid=7"),
+    ],
+)
+def test_what_is_called_a_secret_in_a_topic_is_blanked(topic: str, shown: str) -> None:
+    trace = Bench().traces.start("mill-1", for_s=60, payload=False)
+    with capture_logs() as lines:
+        trace.received(mqtt.Publish(topic=topic, payload=b""), 3)
+        trace.received(mqtt.Connect("mill-1", username=topic, will=mqtt.Will(topic=topic, payload=b"")), 3)
+        trace.received(mqtt.Unsubscribe(packet_id=1, filters=(topic,)), 3)
+    assert [line.get("topic") or line.get("will") or line.get("filters") for line in lines] == [shown] * 3
+    assert lines[1]["username"] == shown
+
+
+def test_what_is_called_a_secret_in_mqtt_5_s_properties_is_blanked() -> None:
+    trace = Bench().traces.start("mill-1", for_s=60, payload=False)
+    properties = mqtt.Properties(
+        user_properties=(("token", "hunter2"), ("x", "1"), ("y", "sr=a&sig=hunter2")),
+        response_topic="a/password=hunter2",
+        content_type="text/plain",
+    )
+    with capture_logs() as lines:
+        trace.received(mqtt.Publish(topic="a", payload=b"", properties=properties), 3)
+    assert "hunter2" not in lines[0]["properties"]
+    assert "('token', '[redacted]'), ('x', '1')" in lines[0]["properties"]
+    assert "content_type='text/plain'" in lines[0]["properties"]
+
+
+def test_who_only_claims_to_be_the_device_does_not_use_up_its_trace() -> None:
+    bench = Bench(max_packets=10)
+    trace = bench.traces.start("mill-1", for_s=60, payload=False)
+    refusal = mqtt.encode(mqtt.Connack(session_present=False, code=5))
+    with capture_logs() as lines:
+        for stranger in range(100):
+            trace.received(mqtt.Connect("mill-1"), stranger)
+            trace.sent(refusal, stranger, 4)
+        trace.sent(mqtt.encode(mqtt.Connack(session_present=False, code=0)), 3, 4)
+        trace.received(mqtt.Pingreq(), 3)
+    assert [line["packet"] for line in lines] == ["CONNECT", "CONNACK"] * 2 + [
+        "CONNECT",
+        "CONNACK",
+        "PINGREQ",
+    ]
+    assert [bool(line.get("detail")) for line in lines] == [False] * 4 + [True, False, False]
+    assert trace.why_ended is None
+
+
 def test_a_trace_ends_when_its_time_is_over() -> None:
     bench = Bench(max_duration_s=100)
     trace = bench.traces.start("mill-1", for_s=5000, payload=False)
