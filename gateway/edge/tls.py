@@ -215,7 +215,7 @@ class TlsChannel:
         self._established = True
         try:
             evidence = _client_certificate(engine)
-        except ValueError as error:
+        except (ValueError, x509.InvalidVersion) as error:
             self._receiver.tls_failed(f"client certificate: {error}")
             return False
         self._receiver.tls_established(engine.get_protocol_version_name(), evidence)
@@ -259,7 +259,7 @@ class TlsChannel:
 
 
 def _client_certificate(engine: SSL.Connection) -> CertificateEvidence | None:
-    """The leaf and the certificates sent with it. Raises `ValueError` if one can't be parsed."""
+    """The leaf and the certificates sent with it. Raises `ValueError` or `InvalidVersion` if one can't be parsed."""
     leaf = engine.get_peer_certificate(as_cryptography=True)
     if leaf is None:
         return None

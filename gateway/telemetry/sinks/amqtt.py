@@ -188,5 +188,5 @@ class AmqttSink:
 
 def _bytes_held(session: Session) -> int:
     """Of the messages that wait for an away session, and of those that it has not acknowledged."""
-    kept = session.retained_messages._queue  # type: ignore[attr-defined]  # noqa: SLF001
+    kept = session.retained_messages._queue  # noqa: SLF001
     return sum(len(message.data) for message in (*kept, *session.inflight_out.values()))

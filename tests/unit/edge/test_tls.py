@@ -1,9 +1,11 @@
 """The TLS channel between a made-up transport and a made-up receiver, with a real TLS client in memory."""
 
+import ssl
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from gateway import pki
@@ -190,6 +192,25 @@ def test_any_certificate_is_taken_for_judgement_with_what_was_sent_along(
     wire.shake_hands()
     assert wire.receiver.certificate is not None
     assert wire.receiver.certificate.leaf == selfmade.certificate
+
+
+@pytest.mark.parametrize("version", [1, 8])
+@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_client_certificate_that_can_not_be_read_ends_the_handshake_with_one_reason(
+    context: SSL.Context, newest: int, version: int, tmp_path: Path
+) -> None:
+    identity = pki.self_signed_device("t-1")
+    der = identity.certificate.public_bytes(Encoding.DER)
+    v3 = bytes.fromhex("a003020102")
+    assert v3 in der[:16]
+    strange = der.replace(v3, v3[:-1] + bytes((version,)), 1)
+    (tmp_path / "crt").write_text(ssl.DER_cert_to_PEM_cert(strange))
+    client = a_client(identity, newest=newest)
+    client.use_certificate_file(str(tmp_path / "crt"))
+    wire = Wire(context, client)
+    wire.shake_hands()
+    assert wire.receiver.failed.startswith("client certificate: ")
+    assert wire.receiver.certificate is None
 
 
 def test_nothing_is_decrypted_while_reading_is_paused_and_nothing_is_lost(context: SSL.Context) -> None:
