@@ -27,6 +27,7 @@ from gateway.edge.tls import Channel
 from gateway.errors import GatewayError
 from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.sas import KeySlot
+from gateway.identity.x509 import Link
 from gateway.log import get_logger
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.session import CloseReason, Dialect, Session
@@ -161,7 +162,7 @@ class Connection:
         self.device_id: str
         self.enrollment_group: str | None
         self.key_slot: KeySlot
-        self.issued: int | None = None
+        self.issued: tuple[Link, ...] = ()
 
     @property
     def tls(self) -> str | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.identity.sas import KeySlot
+from gateway.identity.x509 import Link
 from gateway.session import CloseReason, Dialect, Session
 from gateway.trace import Trace
 
@@ -31,7 +32,7 @@ class LiveSession(Protocol):
     @property
     def key_slot(self) -> KeySlot: ...
     @property
-    def issued(self) -> int | None: ...
+    def issued(self) -> tuple[Link, ...]: ...
     def close(self, reason: CloseReason, detail: str = "") -> None: ...
     def trace(self, trace: Trace | None) -> None: ...
 

@@ -30,15 +30,15 @@ _DEFAULT_LEAF_CACHE: Final = 20_000
 
 
 class Verified(NamedTuple):
-    """A proven identity that an enrollment lets in. `expires_at` (unix seconds) is its token's expiry."""
+    """A proven identity that an enrollment lets in. `expires_at` (unix seconds): when its token or certificate expires."""
 
     mechanism: Mechanism
     enrollment_group: str | None
     key_slot: sas.KeySlot
     auto_approve: bool
     expires_at: float | None = None
-    issued: int | None = None
-    """The serial number of what the group's CA issued: the device's certificate, or the intermediate above it."""
+    issued: tuple[x509.Link, ...] = ()
+    """How its certificate leads to the group's CA; empty for a token, and for a certificate that is enrolled itself."""
 
 
 class GroupBook:
@@ -58,11 +58,18 @@ class GroupBook:
         ]
         anchors = list(_anchors(self._groups.values()))
         self.anchors = x509.TrustAnchors(anchors)
-        self.has_anchors = bool(anchors)
+        self.has_anchors = any(anchor.trusted for anchor in anchors)
         self.leaves = x509.LeafCache(leaf_cache_size)
 
     def get(self, group_id: str) -> EnrollmentGroup | None:
         return self._groups.get(group_id)
+
+    def has_revoked(self, group_id: str | None, slot: sas.KeySlot, issued: tuple[x509.Link, ...]) -> bool:
+        """Whether what let a device in has been taken back since: a certificate of its chain, or the group's CA."""
+        return bool(issued) and (
+            self.anchors.has_taken_back(_anchor_id(group_id, slot))
+            or any(self.anchors.has_revoked(link) for link in issued)
+        )
 
     def __getitem__(self, group_id: str) -> EnrollmentGroup:
         return self._groups[group_id]
@@ -173,7 +180,10 @@ def _individual_by_certificate(
         return slot
     if not individual.enabled:
         return Refused(Reason.ENROLLMENT_DISABLED, f"individual enrollment {individual.registration_id}")
-    return Verified(mechanism="x509", enrollment_group=None, key_slot=slot, auto_approve=True)
+    return Verified(
+        mechanism="x509", enrollment_group=None, key_slot=slot, auto_approve=True,
+        expires_at=evidence.leaf.not_valid_after_utc.timestamp(),
+    )  # fmt: skip
 
 
 def _group_by_certificate(
@@ -193,6 +203,7 @@ def _group_by_certificate(
         enrollment_group=group.id,
         key_slot=sas.KeySlot(slot),
         auto_approve=group.auto_approve,
+        expires_at=chain.valid_until,
         issued=chain.issued,
     )
 
@@ -216,9 +227,14 @@ def _anchors(groups: Iterable[EnrollmentGroup]) -> Iterator[x509.TrustAnchor]:
     for group in groups:
         if isinstance(group.attestation, SigningCertificates):
             for slot, signing in zip(sas.KeySlot, group.attestation.both, strict=True):
-                if signing is not None and signing.verified:
+                if signing is not None:
                     yield x509.TrustAnchor(
-                        id=f"{group.id}/{slot}",
+                        id=_anchor_id(group.id, slot),
                         certificate=signing.certificate,
+                        trusted=signing.verified,
                         revoked=frozenset() if signing.crl is None else revoked_serials(signing.crl),
                     )
+
+
+def _anchor_id(group_id: str | None, slot: sas.KeySlot) -> str:
+    return f"{group_id}/{slot}"

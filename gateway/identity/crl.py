@@ -12,7 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from gateway.identity.x509 import WEAK_HASHES, extension_of
 
-__all__ = ["crl_number", "revoked_serials", "why_not"]
+__all__ = ["crl_number", "is_older", "revoked_serials", "why_not"]
 
 
 def why_not(crl: x509.CertificateRevocationList, ca: x509.Certificate, *, now: float) -> str | None:
@@ -32,6 +32,14 @@ def crl_number(crl: x509.CertificateRevocationList) -> int | None:
     """Which of its CA's lists it is: they count up (RFC 5280 section 5.2.3)."""
     number = extension_of(crl, x509.CRLNumber)
     return None if number is None else number.crl_number
+
+
+def is_older(given: x509.CertificateRevocationList, known: x509.CertificateRevocationList) -> bool:
+    """Whether `given` came before `known`, by their dates; of one second, by their numbers if both have one."""
+    if given.last_update_utc != known.last_update_utc:
+        return given.last_update_utc < known.last_update_utc
+    numbers = crl_number(given), crl_number(known)
+    return numbers[0] is not None and numbers[1] is not None and numbers[0] < numbers[1]
 
 
 def _fault(crl: x509.CertificateRevocationList, ca: x509.Certificate, now: datetime) -> str | None:

@@ -6,13 +6,17 @@ root or an intermediate (OpenSSL calls that a partial chain). Every refusal has 
 
 This is RFC 5280 section 6.1 as far as devices' certificates go. Policies are not asked for. Name constraints are not
 evaluated: a certificate that has them, or anything else critical that is not understood here, is refused.
+
+Who is a CA is told by the key: it keeps its key when it renews its certificate, and what it has taken back stays taken
+back by whichever of its certificates a chain leads.
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from hashlib import sha256
+from typing import Final, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -28,6 +32,7 @@ from gateway.refusals import Reason, Refused
 __all__ = [
     "WEAK_HASHES",
     "LeafCache",
+    "Link",
     "Thumbprints",
     "TrustAnchor",
     "TrustAnchors",
@@ -37,6 +42,7 @@ __all__ = [
     "extension_of",
     "match_thumbprint",
     "proves_possession",
+    "signer_of",
     "thumbprints",
     "verify_chain",
 ]
@@ -44,12 +50,17 @@ __all__ = [
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 _Outcome = TypeVar("_Outcome")
 
-# Of the certificates that a device sends, this many are looked at: it bounds both the length of a chain and, since
-# each is used once, the signatures that a stranger can make us verify.
+# Of the certificates that a device sends, this many are looked at: it bounds the length of a chain.
 _MAX_INTERMEDIATES: Final = 8
+# And this many signatures by them are verified at most. A chain of eight needs eight; the rest is for CAs that share a
+# name, and can only be told apart by trying. A stranger would have each try every one.
+_MAX_SIGNATURES: Final = 16
 # NIST SP 800-131A: what is below has been disallowed since 2014. TLS 1.3 has no DSA at all.
 _MIN_RSA_BITS: Final = 2048
 _MIN_EC_BITS: Final = 224
+# What is above makes a signature dear to verify: five milliseconds, where the usual exponent of 17 bits takes a fiftieth.
+_MAX_RSA_BITS: Final = 8192
+_MAX_RSA_EXPONENT_BITS: Final = 32
 WEAK_HASHES: Final = (hashes.MD5, hashes.SHA1)
 _CLIENT_PURPOSES: Final = frozenset(
     {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
@@ -66,6 +77,14 @@ _UNDERSTOOD: Final = frozenset(
     }
 )
 _MAX_DETAIL: Final = 120  # a stranger chooses the names that a log line quotes
+# `cryptography` reads a certificate piece by piece, and raises one of these when it comes to a broken one.
+_UNREADABLE: Final = (
+    UnsupportedAlgorithm,
+    ValueError,
+    TypeError,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,27 +99,36 @@ class Thumbprints:
 class TrustAnchor:
     """A CA certificate that some enrollment group trusts. `id` says which group and slot.
 
-    `revoked` has the serial numbers of what it has issued and taken back.
+    `revoked` has the serial numbers of what it has issued and taken back. One that is not `trusted` vouches for nobody
+    (yet), but what it has taken back is taken back.
     """
 
     id: str
     certificate: x509.Certificate
+    trusted: bool = True
     revoked: frozenset[int] = frozenset()
+
+
+class Link(NamedTuple):
+    """One step of a chain: who signed (see `signer_of`), and the serial number of what was signed."""
+
+    signer: bytes
+    serial: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifiedChain:
     """The nearest anchor that vouches for the leaf.
 
-    `depth` counts the certificates between the two. `valid_until` is the unix second at which the first certificate
-    of the chain, the anchor included, expires. `issued` is the serial number of what the anchor itself has issued: the
-    leaf, or the topmost intermediate.
+    `depth` counts the certificates between the two. `valid_from` and `valid_until` are the unix seconds between which every
+    certificate of the chain, the anchor included, is valid. `issued` has the links of the chain, the leaf's first.
     """
 
     anchor_id: str
     depth: int
+    valid_from: float
     valid_until: float
-    issued: int
+    issued: tuple[Link, ...]
 
 
 class TrustAnchors:
@@ -110,31 +138,59 @@ class TrustAnchors:
     """
 
     def __init__(self, anchors: Iterable[TrustAnchor]) -> None:
-        self._by_subject: dict[bytes, list[TrustAnchor]] = {}
-        self._revoked: dict[tuple[bytes, bytes], frozenset[int]] = {}
-        for anchor in anchors:
-            self._by_subject.setdefault(anchor.certificate.subject.public_bytes(), []).append(anchor)
+        known = [(signer_of(anchor.certificate), anchor) for anchor in anchors]
+        self._by_subject: dict[bytes, list[tuple[bytes, TrustAnchor]]] = {}
+        self._revoked: dict[bytes, frozenset[int]] = {}
+        for signer, anchor in known:
+            if anchor.trusted:
+                of_that_name = self._by_subject.setdefault(anchor.certificate.subject.public_bytes(), [])
+                of_that_name.append((signer, anchor))
             if anchor.revoked:
-                signer = _signer(anchor.certificate)
                 self._revoked[signer] = self._revoked.get(signer, frozenset()) | anchor.revoked
+        self._taken_back = self._find_taken_back(known)
 
-    def has_revoked(self, anchor: TrustAnchor, certificate: x509.Certificate) -> bool:
-        """Whether `anchor`, which issued `certificate`, has taken it back."""
-        if not self._revoked:
-            return False
-        return certificate.serial_number in self._revoked.get(_signer(anchor.certificate), ())
+    def _find_taken_back(self, known: list[tuple[bytes, TrustAnchor]]) -> frozenset[str]:
+        """Anchors that another CA has issued, and has taken back. A root speaks for itself by being there."""
+        return frozenset(
+            anchor.id
+            for own, anchor in known
+            for signer, ca in known
+            if signer != own
+            and self.has_revoked(Link(signer, anchor.certificate.serial_number))
+            and _issued(anchor.certificate, ca.certificate)
+        )
 
-    def issuers_of(self, certificate: x509.Certificate) -> Iterator[TrustAnchor]:
+    def has_revoked(self, link: Link) -> bool:
+        """Whether who signed has taken back what it signed."""
+        return link.serial in self._revoked.get(link.signer, ())
+
+    def has_taken_back(self, anchor_id: str) -> bool:
+        """Whether the anchor is itself on the list of the CA that issued it: then it vouches for nobody."""
+        return anchor_id in self._taken_back
+
+    def issuers_of(self, certificate: x509.Certificate) -> Iterator[tuple[Link, TrustAnchor]]:
         """The anchors that did sign `certificate`; only those that may have, by their name, are tried."""
-        for anchor in self._by_subject.get(certificate.issuer.public_bytes(), ()):
+        for signer, anchor in self._by_subject.get(certificate.issuer.public_bytes(), ()):
             if _issued(certificate, anchor.certificate):
-                yield anchor
+                yield Link(signer, certificate.serial_number), anchor
 
 
 def common_name(certificate: x509.Certificate) -> str | None:
     """The subject's CN, if there is exactly one. Raises `ValueError` if the subject can't be read."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(names[0].value) if len(names) == 1 else None
+
+
+def signer_of(ca: x509.Certificate) -> bytes:
+    """A digest of the CA's key, which says who signs, whichever of the CA's certificates this is.
+
+    A key that nobody can read signs nothing here; its certificate stands for it.
+    """
+    try:
+        key = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except _UNREADABLE:
+        key = ca.public_bytes(Encoding.DER)
+    return sha256(key).digest()
 
 
 def thumbprints(certificate: x509.Certificate) -> Thumbprints:
@@ -176,7 +232,7 @@ def proves_possession(proof: x509.Certificate, ca: x509.Certificate, code: str) 
     """Whether `proof` was signed by the CA's key and its CN is the verification code."""
     try:
         return common_name(proof) == code and _issued(proof, ca)
-    except ValueError:
+    except _UNREADABLE:
         return False
 
 
@@ -195,12 +251,12 @@ class LeafCache:
         return len(self._leaves)
 
     def get(self, evidence: CertificateEvidence, registration_id: str, *, now: float) -> VerifiedChain | None:
-        """The chain that was found for this leaf, unless a certificate of it has expired since."""
+        """The chain that was found for this leaf, unless it is not valid at `now`: clocks are also set back."""
         key = (evidence.fingerprint, registration_id)
         found = self._leaves.get(key)
         if found is None:
             return None
-        if now > found.valid_until:
+        if not found.valid_from <= now <= found.valid_until:
             del self._leaves[key]
             return None
         self._leaves.move_to_end(key)
@@ -224,12 +280,12 @@ class LeafCache:
 
 
 def _readable(judge: Callable[[], _Outcome]) -> _Outcome | Refused:
-    """Run `judge`. `cryptography` reads a certificate piece by piece, and complains when it comes to a broken one."""
+    """Run `judge`; a certificate that can't be read is refused."""
     try:
         return judge()
     except UnsupportedAlgorithm as error:
         return Refused(Reason.CERTIFICATE_WEAK, str(error)[:_MAX_DETAIL])
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         return Refused(Reason.CERTIFICATE_MALFORMED, str(error)[:_MAX_DETAIL])
 
 
@@ -247,57 +303,115 @@ def _check_leaf(leaf: x509.Certificate, registration_id: str, now: float) -> Ref
     )
 
 
+class _Reached(NamedTuple):
+    """How far up a chain was followed: from the leaf to `top`."""
+
+    top: x509.Certificate
+    depth: int
+    valid_from: float
+    valid_until: float
+    issued: tuple[Link, ...]
+
+    def up_to(self, issuer: x509.Certificate, link: Link) -> "_Reached":
+        """One step further, to the `issuer` of what was on top."""
+        start, end = issuer.not_valid_before_utc.timestamp(), issuer.not_valid_after_utc.timestamp()
+        return _Reached(
+            issuer,
+            self.depth + 1,
+            max(self.valid_from, start),
+            min(self.valid_until, end),
+            (*self.issued, link),
+        )
+
+
 def _verify_chain(
     evidence: CertificateEvidence, anchors: TrustAnchors, now: float
 ) -> VerifiedChain | Refused:
     """Breadth first: the first anchor found is the nearest. Each certificate that was sent is used once."""
-    refused: Refused | None = None
-    unused = list(evidence.intermediates[:_MAX_INTERMEDIATES])
-    top = evidence.leaf
-    reached = deque([(top, 0, top.not_valid_after_utc.timestamp())])
+    leaf, refused = evidence.leaf, None
+    sent = _Sent(evidence.intermediates[:_MAX_INTERMEDIATES])
+    start, end = leaf.not_valid_before_utc.timestamp(), leaf.not_valid_after_utc.timestamp()
+    reached = deque([_Reached(leaf, 0, start, end, ())])
     while reached:
-        top, depth, valid_until = reached.popleft()
-        for anchor in anchors.issuers_of(top):
-            if anchors.has_revoked(anchor, top):
-                return Refused(
-                    Reason.CERTIFICATE_REVOKED, f"serial {top.serial_number:X}, {depth} up from the leaf"
-                )
+        below = reached.popleft()
+        top, depth = below.top, below.depth
+        for link, anchor in anchors.issuers_of(top):
+            if anchors.has_revoked(link):
+                return _revoked(top, depth)
+            if anchors.has_taken_back(anchor.id):
+                refused = refused or _revoked(anchor.certificate, depth + 1)
+                continue
             unfit = _check_issuer(anchor.certificate, now=now, below=depth)
             if unfit is None:
-                valid_until = min(valid_until, anchor.certificate.not_valid_after_utc.timestamp())
+                chain = below.up_to(anchor.certificate, link)
                 return VerifiedChain(
-                    anchor_id=anchor.id, depth=depth, valid_until=valid_until, issued=top.serial_number
-                )
+                    anchor_id=anchor.id, depth=depth, valid_from=chain.valid_from, valid_until=chain.valid_until,
+                    issued=chain.issued,
+                )  # fmt: skip
             refused = refused or unfit
-        for issuer in unused.copy():
-            if not _issued(top, issuer):
-                continue
-            unused.remove(issuer)
+        for issuer in sent.issuers_of(top):
             # Nobody vouches for what was sent but the signature on it, so here its hash matters too.
             unfit = _check_issuer(issuer, now=now, below=depth) or _check_signature_hash(issuer)
-            if unfit is None:
-                until = min(valid_until, issuer.not_valid_after_utc.timestamp())
-                reached.append((issuer, depth + 1, until))
-            refused = refused or unfit
+            if unfit is not None:
+                refused = refused or unfit
+                continue
+            link = Link(signer_of(issuer), top.serial_number)
+            if anchors.has_revoked(link):
+                return _revoked(top, depth)
+            reached.append(below.up_to(issuer, link))
+    if refused is None and sent.signatures_left == 0:
+        refused = Refused(Reason.CERTIFICATE_UNTRUSTED, f"no anchor within {_MAX_SIGNATURES} signatures")
     return refused or Refused(
         Reason.CERTIFICATE_UNTRUSTED,
         f"no anchor is its issuer {_quoted(top.issuer)}, {depth} up from the leaf",
     )
 
 
-def _signer(ca: x509.Certificate) -> tuple[bytes, bytes]:
-    """Name and key: who signs, whichever of their certificates it is."""
-    key = ca.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return ca.subject.public_bytes(), key
+class _Sent:
+    """The certificates that came with a leaf: each is used once, and only so many signatures of theirs are verified."""
+
+    def __init__(self, certificates: Sequence[x509.Certificate]) -> None:
+        self._unused = list(certificates)
+        self.signatures_left = _MAX_SIGNATURES
+
+    def issuers_of(self, certificate: x509.Certificate) -> Iterator[x509.Certificate]:
+        """Those that signed `certificate`. One whose key is refused anyway is believed by its name: that costs less."""
+        for issuer in self._unused.copy():
+            if not _may_have_issued(certificate, issuer):
+                continue
+            if _check_key(issuer) is None:
+                if self.signatures_left == 0:
+                    return
+                self.signatures_left -= 1
+                if not _has_signed(issuer, certificate):
+                    continue
+            self._unused.remove(issuer)
+            yield issuer
+
+
+def _revoked(certificate: x509.Certificate, depth: int) -> Refused:
+    return Refused(
+        Reason.CERTIFICATE_REVOKED, f"serial {certificate.serial_number:X}, {depth} up from the leaf"
+    )
 
 
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-    """Whether `issuer`'s name and key are those that signed `certificate`. Names first: signatures are dear."""
-    if certificate.issuer != issuer.subject or _key_ids_differ(certificate, issuer):
+    """Whether `issuer`'s name and key are those that signed `certificate`; of two that can be read."""
+    try:
+        return _may_have_issued(certificate, issuer) and _has_signed(issuer, certificate)
+    except _UNREADABLE:
         return False
+
+
+def _may_have_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    """By the names: signatures are dear."""
+    return certificate.issuer == issuer.subject and not _key_ids_differ(certificate, issuer)
+
+
+def _has_signed(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
+    except (InvalidSignature, *_UNREADABLE):
         return False
     return True
 
@@ -375,9 +489,16 @@ def _check_signature_hash(certificate: x509.Certificate) -> Refused | None:
 
 
 def _check_key(certificate: x509.Certificate) -> Refused | None:
-    key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
-        return Refused(Reason.CERTIFICATE_WEAK, f"RSA with {key.key_size} bits")
+    try:
+        key = certificate.public_key()
+    except UnsupportedAlgorithm as error:
+        return Refused(Reason.CERTIFICATE_WEAK, str(error)[:_MAX_DETAIL])
+    if isinstance(key, rsa.RSAPublicKey):
+        if not _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
+            return Refused(Reason.CERTIFICATE_WEAK, f"RSA with {key.key_size} bits")
+        exponent_bits = key.public_numbers().e.bit_length()
+        if exponent_bits > _MAX_RSA_EXPONENT_BITS:
+            return Refused(Reason.CERTIFICATE_WEAK, f"RSA with a public exponent of {exponent_bits} bits")
     if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size < _MIN_EC_BITS:
         return Refused(Reason.CERTIFICATE_WEAK, f"an elliptic curve of {key.key_size} bits")
     if isinstance(key, dsa.DSAPublicKey):
@@ -387,6 +508,9 @@ def _check_key(certificate: x509.Certificate) -> Refused | None:
 
 def _check_critical(certificate: x509.Certificate) -> Refused | None:
     for extension in certificate.extensions:
+        # Name constraints have to be critical (RFC 5280 section 4.2.1.10), and not every CA marks them so.
+        if extension.oid == ExtensionOID.NAME_CONSTRAINTS:
+            return Refused(Reason.CERTIFICATE_UNTRUSTED, "its name constraints are not evaluated here")
         if extension.critical and extension.oid not in _UNDERSTOOD:
             return Refused(
                 Reason.CERTIFICATE_UNTRUSTED,

@@ -1,7 +1,7 @@
 """Verbs on enrollment groups.
 
-Whatever takes a right away also closes the sessions that came in by it: all of a group's (disable, delete), or those of
-one of its keys or CAs (regenerate, replace, remove). The result says how many.
+Whatever takes a right away also closes the sessions that came in by it: all of a group's (disable, delete), those of
+one of its keys or CAs (regenerate, replace, remove), those of what a CA has taken back. The result says how many.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from gateway.enrollment.models import (
 )
 from gateway.errors import ConflictError, NotFoundError, OperationError
 from gateway.groups import Groups
-from gateway.identity.crl import revoked_serials, why_not
-from gateway.identity.x509 import proves_possession
+from gateway.identity.crl import is_older, why_not
+from gateway.identity.x509 import proves_possession, signer_of
 from gateway.log import get_logger
 from gateway.operations.attestation import (
     Attestation,
@@ -210,7 +210,8 @@ class GroupOperations:
     ) -> dict[str, Any]:
         """Give a group a CA. It vouches for devices when it is verified: `verified` says that it is the operator's.
 
-        What it replaces is removed: see `remove_ca`.
+        What it replaces is removed: see `remove_ca`. Only a CA that renews its certificate keeps its revocation list: what
+        it has taken back stays taken back.
         """
         signing = _signing(certificate, "certificate", verified, self._clock())
         return await self._set_ca(name, slot, signing, if_match=if_match)
@@ -262,7 +263,10 @@ class GroupOperations:
     async def set_crl(
         self, *, name: GroupName, slot: Slot, crl: Crl, if_match: Etag | None = None
     ) -> dict[str, Any]:
-        """Give a CA its revocation list, in place of the one there is: what is on it is refused, its sessions close."""
+        """Give a CA its revocation list, in place of the one there is: what is on it is refused, its sessions close.
+
+        It need not be verified: it says whom to refuse, and not whom to trust.
+        """
         given = load_crl(crl, "crl")
         now = self._clock()
 
@@ -271,7 +275,7 @@ class GroupOperations:
             fault = why_not(given, signing.certificate, now=now)
             if fault is not None:
                 raise OperationError(f"crl: {fault}", hint=f"give the list of the {slot} CA of {name}")
-            if signing.crl is not None and given.last_update_utc < signing.crl.last_update_utc:
+            if signing.crl is not None and is_older(given, signing.crl):
                 raise ConflictError(
                     f"the {slot} CA of {name} has a newer list, of {signing.crl.last_update_utc:%Y-%m-%d %H:%M}Z",
                     hint=f"if the older one is meant: gateway group ca remove-crl {name} {slot}, and set it then",
@@ -281,18 +285,9 @@ class GroupOperations:
             return _with_ca(group, slot, dataclasses.replace(signing, crl=given), now=now)
 
         group = await self._change(name, changed, if_match=if_match)
-        revoked = revoked_serials(given)
-        # Whichever slot a session came in by: a CA that renewed its certificate may be in both.
-        closed = self._sessions.close_where(
-            lambda session: session.enrollment_group == name and session.issued in revoked,
-            CloseReason.ENROLLMENT_CHANGED,
-        )
+        closed = self._close_revoked()
         log.info(
-            "group.changed",
-            group=name,
-            change=f"{slot}_crl_set",
-            revoked=len(revoked),
-            closed_sessions=closed,
+            "group.changed", group=name, change=f"{slot}_crl_set", revoked=len(given), closed_sessions=closed
         )
         return _to_json(group) | {"closedSessions": closed}
 
@@ -319,13 +314,16 @@ class GroupOperations:
         def changed(group: EnrollmentGroup) -> EnrollmentGroup:
             nonlocal gone
             before: SigningCertificate | None = getattr(_certificates_of(group), slot)
+            given = signing
             if before is not None:
-                gone = signing is None or before.certificate != signing.certificate
-                if not gone and before.verified:
-                    return group  # the same CA again: what was proved stays proved
-            changed = _with_ca(group, slot, signing, now=self._clock())
-            self.refuse_shared_authority(changed.attestation, besides=name)
-            return changed
+                gone = given is None or before.certificate != given.certificate
+                if given is not None:
+                    if not gone and (before.verified or not given.verified):
+                        return group  # the same CA again: what was proved stays proved
+                    given = _succeeding(before, given)
+            if given is not None:
+                self.refuse_shared_authority(SigningCertificates(primary=given), besides=name)
+            return _with_ca(group, slot, given, now=self._clock())
 
         group = await self._change(name, changed, if_match=if_match)
         closed = self._close_sessions(name, slot) if gone else 0
@@ -360,10 +358,18 @@ class GroupOperations:
             CloseReason.ENROLLMENT_CHANGED,
         )
 
+    def _close_revoked(self) -> int:
+        """Close what came in by a certificate that its CA has taken back, in whichever group and slot that CA is."""
+        book = self._groups.book
+        return self._sessions.close_where(
+            lambda session: book.has_revoked(session.enrollment_group, session.key_slot, session.issued),
+            CloseReason.ENROLLMENT_CHANGED,
+        )
+
     def refuse_shared_authority(
         self, mechanism: SymmetricKeys | SigningCertificates, *, besides: str | None = None
     ) -> None:
-        """One CA in two groups would leave it to chance which group a device comes in by."""
+        """One CA in two groups, be it by two certificates, would leave it to chance which group a device comes in by."""
         given = _authorities(mechanism)
         for group in self._groups.list():
             if group.id != besides and given & _authorities(group.attestation):
@@ -406,10 +412,19 @@ def _with_ca(
     return group.replace(now=now, attestation=certificates)
 
 
-def _authorities(mechanism: SymmetricKeys | SigningCertificates) -> set[x509.Certificate]:
+def _succeeding(before: SigningCertificate, given: SigningCertificate) -> SigningCertificate:
+    """`given` with what goes over to it if it is the same CA: its list and, as long as it is not verified, its code."""
+    if signer_of(before.certificate) != signer_of(given.certificate):
+        return given
+    code = None if given.verified else before.verification_code
+    return dataclasses.replace(given, crl=before.crl, verification_code=code)
+
+
+def _authorities(mechanism: SymmetricKeys | SigningCertificates) -> set[bytes]:
+    """Who signs, by the key: a CA has a new certificate from time to time."""
     if isinstance(mechanism, SymmetricKeys):
         return set()
-    return {signing.certificate for signing in mechanism.both if signing is not None}
+    return {signer_of(signing.certificate) for signing in mechanism.both if signing is not None}
 
 
 def _is_valid_at(certificate: x509.Certificate, now: float) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.identity.sas import KeySlot
+from gateway.identity.x509 import Link
 from gateway.session import CloseReason
 from gateway.trace import Trace
 
@@ -22,8 +23,8 @@ class OpenSession(Protocol):
         ...
 
     @property
-    def issued(self) -> int | None:
-        """The serial number of what the group's CA issued, on the chain that it came in by."""
+    def issued(self) -> tuple[Link, ...]:
+        """How the certificate that it came in by leads to the group's CA; empty for any other way in."""
         ...
 
 

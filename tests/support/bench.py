@@ -13,6 +13,7 @@ from gateway.audit import AuditLog
 from gateway.catalog import TemplateCatalog
 from gateway.groups import Groups
 from gateway.identity.sas import KeySlot
+from gateway.identity.x509 import Link
 from gateway.operations import OpenSession, Operations
 from gateway.operations.jobs import LocalJob
 from gateway.registry.device import Device, Status
@@ -37,7 +38,7 @@ class LiveSession:
     enrollment_group: str | None
     key_slot: KeySlot = KeySlot.PRIMARY
     closed: CloseReason | None = None
-    issued: int | None = None
+    issued: tuple[Link, ...] = ()
 
 
 class FakeSessions:
@@ -56,7 +57,7 @@ class FakeSessions:
         group: str | None = None,
         key_slot: KeySlot = KeySlot.PRIMARY,
         *,
-        issued: int | None = None,
+        issued: tuple[Link, ...] = (),
     ) -> LiveSession:
         session = LiveSession(device_id, group, key_slot, issued=issued)
         self.live.append(session)

@@ -21,10 +21,10 @@ from gateway.enrollment.models import (
 from gateway.identity import sas
 from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.tpm import StorageKey
-from gateway.identity.x509 import thumbprints
+from gateway.identity.x509 import Link, signer_of, thumbprints
 from gateway.refusals import Reason, Refused
 from gateway.secrets import SymmetricKey
-from tests.unit.identity.certificates import DAY, NOW, Made, authority, make
+from tests.unit.identity.certificates import DAY, NOW, Made, authority, make, revocation_list
 from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY
 
 EXPIRY = NOW + 3600
@@ -200,9 +200,16 @@ def test_a_leaf_of_either_ca_of_a_group_comes_in(issuer: Made, slot: str) -> Non
     leaf = make("mill-1", issuer)
     verified = ask(shown(leaf), X509_GROUP)
     assert verified == Verified(
-        mechanism="x509", enrollment_group="x509", key_slot=sas.KeySlot(slot), auto_approve=True,
-        issued=leaf.certificate.serial_number,
+        mechanism="x509", enrollment_group="x509", key_slot=sas.KeySlot(slot), auto_approve=True, expires_at=NOW + DAY,
+        issued=(Link(signer_of(issuer.certificate), leaf.certificate.serial_number),),
     )  # fmt: skip
+
+
+def test_a_leaf_is_let_in_until_the_first_certificate_of_its_chain_expires() -> None:
+    factory = authority("Factory", ROOT, end=NOW + 60)
+    verified = ask(shown(make("mill-1", factory), factory), X509_GROUP)
+    assert isinstance(verified, Verified)
+    assert verified.expires_at == NOW + 60
 
 
 def test_a_ca_whose_possession_is_not_proved_vouches_for_nobody() -> None:
@@ -257,6 +264,42 @@ def test_a_leaf_seen_before_is_refused_when_it_expires() -> None:
     assert reason(ask(leaf, book=book, now=NOW + DAY + 1)) is Reason.CERTIFICATE_EXPIRED
 
 
+def test_what_let_a_device_in_may_be_taken_back_in_whatever_slot_the_list_is() -> None:
+    leaf = make("mill-1", FACTORY)
+    verified = ask(shown(leaf, FACTORY), X509_GROUP)
+    assert isinstance(verified, Verified)
+
+    def is_gone(*groups: EnrollmentGroup) -> bool:
+        return GroupBook(groups).has_revoked("x509", verified.key_slot, verified.issued)
+
+    def listing(ca: Made, revoked: Made, **more: Any) -> SigningCertificate:
+        crl = revocation_list(ca, revoked.certificate.serial_number)
+        return SigningCertificate(certificate=ca.certificate, crl=crl, **{"verified": True, **more})
+
+    assert not is_gone(X509_GROUP)
+    assert is_gone(group("x509", SigningCertificates(primary=listing(ROOT, FACTORY))))
+    assert is_gone(
+        group("x509", SigningCertificates(primary=trusted(ROOT), secondary=listing(FACTORY, leaf)))
+    )
+    assert is_gone(X509_GROUP, group("other", SigningCertificates(primary=listing(FACTORY, leaf))))
+    unproved = listing(FACTORY, leaf, verified=False)
+    assert is_gone(X509_GROUP, group("other", SigningCertificates(primary=unproved)))
+    assert not is_gone(X509_GROUP, group("other", SigningCertificates(primary=listing(NEXT_ROOT, leaf))))
+
+
+def test_what_no_ca_let_in_is_on_no_list() -> None:
+    """A token, or a certificate that is enrolled itself: its thumbprint is an operator's word."""
+    made = make("mill-1", ROOT)
+    crl = revocation_list(ROOT, made.certificate.serial_number)
+    listing = SigningCertificate(certificate=ROOT.certificate, verified=True, crl=crl)
+    book = GroupBook([group("x509", SigningCertificates(primary=listing))])
+    enrolled = individual(ThumbprintPair(primary=thumbprints(made.certificate).sha256))
+    verified = ask(shown(made), book=book, individual=enrolled)
+    assert isinstance(verified, Verified)
+    assert not book.has_revoked(verified.enrollment_group, verified.key_slot, verified.issued)
+    assert reason(ask(shown(made), book=book)) is Reason.CERTIFICATE_REVOKED
+
+
 def test_a_refused_leaf_is_not_remembered() -> None:
     book = GroupBook([X509_GROUP])
     ask(shown(make("mill-1", authority("Else"))), book=book)
@@ -276,7 +319,9 @@ def test_a_self_signed_certificate_comes_in_by_its_thumbprint() -> None:
     )
     for made, slot in ((old, sas.KeySlot.PRIMARY), (new, sas.KeySlot.SECONDARY)):
         verified = ask(shown(made), individual=enrolled)
-        assert verified == Verified(mechanism="x509", enrollment_group=None, key_slot=slot, auto_approve=True)
+        assert verified == Verified(
+            mechanism="x509", enrollment_group=None, key_slot=slot, auto_approve=True, expires_at=NOW + DAY
+        )
 
 
 def test_an_individually_enrolled_device_needs_that_very_certificate_whatever_its_ca() -> None:

@@ -1,5 +1,6 @@
 """Certificates with one flaw each, which `gateway.pki` would never make."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,8 +133,54 @@ def said_to_be_signed_with(weak_hash: str, made: Made) -> x509.Certificate:
     return x509.load_der_x509_certificate(der.replace(_SHA256_WITH_RSA, WEAK_RSA_SIGNATURES[weak_hash]))
 
 
+def list_said_to_be_signed_with(
+    weak_hash: str, crl: x509.CertificateRevocationList
+) -> x509.CertificateRevocationList:
+    """The same for a revocation list of a CA with an RSA key."""
+    der = crl.public_bytes(Encoding.DER)
+    assert der.count(_SHA256_WITH_RSA) == 2
+    return x509.load_der_x509_crl(der.replace(_SHA256_WITH_RSA, WEAK_RSA_SIGNATURES[weak_hash]))
+
+
+def with_an_extension_twice(der: bytes) -> bytes:
+    """A certificate whose subject key identifier calls itself an authority key identifier, of which it has one."""
+    subject, authority_ = bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d23")
+    assert der.count(subject) == der.count(authority_) == 1
+    return der.replace(subject, authority_)
+
+
+def of_a_version_that_there_is_not(der: bytes) -> bytes:
+    """A certificate that says 2 and not 3 of itself, with extensions for all that."""
+    assert der.count(b"\xa0\x03\x02\x01\x02") == 1
+    return der.replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x01")
+
+
 def rsa_key(bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=bits)
+
+
+def rsa_key_with_exponent(bits: int) -> rsa.RSAPrivateKey:
+    """An RSA-2048 key with a public exponent of that many bits, to make its signatures dear to verify."""
+    known = rsa_key(2048).private_numbers()
+    p, q = known.p, known.q
+    e = (1 << (bits - 1)) | 1
+    while math.gcd(e, (p - 1) * (q - 1)) != 1:
+        e += 2
+    d = pow(e, -1, math.lcm(p - 1, q - 1))
+    numbers = rsa.RSAPrivateNumbers(
+        p, q, d, d % (p - 1), d % (q - 1), known.iqmp, rsa.RSAPublicNumbers(e, p * q)
+    )
+    return numbers.private_key(unsafe_skip_rsa_key_validation=True)
+
+
+class PublicRsaKey:
+    """What stands in for a key that signs nothing: a real one of so many bits takes long to find."""
+
+    def __init__(self, bits: int) -> None:
+        self._numbers = rsa.RSAPublicNumbers(65537, (1 << (bits - 1)) | 1)
+
+    def public_key(self) -> rsa.RSAPublicKey:
+        return self._numbers.public_key()
 
 
 def dsa_key() -> dsa.DSAPrivateKey:

@@ -6,7 +6,9 @@ from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.x509 import LeafCache, VerifiedChain
 from tests.unit.identity.certificates import NOW, make
 
-CHAIN = VerifiedChain(anchor_id="X509-IoT-Devices/primary", depth=1, valid_until=NOW + 60, issued=1)
+CHAIN = VerifiedChain(
+    anchor_id="X509-IoT-Devices/primary", depth=1, valid_from=NOW - 60, valid_until=NOW + 60, issued=()
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,16 @@ def test_leaf_is_forgotten_when_its_chain_expires(leaves: list[CertificateEviden
     assert cache.get(leaves[0], "mill-0", now=NOW + 60) is CHAIN
     assert cache.get(leaves[0], "mill-0", now=NOW + 60.5) is None
     assert len(cache) == 0
+
+
+def test_leaf_is_not_good_before_its_chain_is_though_it_was_seen_later(
+    leaves: list[CertificateEvidence],
+) -> None:
+    """A clock that went ahead is set back."""
+    cache = LeafCache(2)
+    cache.put(leaves[0], "mill-0", CHAIN)
+    assert cache.get(leaves[0], "mill-0", now=NOW - 60) is CHAIN
+    assert cache.get(leaves[0], "mill-0", now=NOW - 60.5) is None
 
 
 def test_full_cache_drops_the_leaf_not_seen_for_longest(leaves: list[CertificateEvidence]) -> None:

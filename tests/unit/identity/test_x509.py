@@ -24,21 +24,27 @@ from gateway.identity.x509 import (
 )
 from gateway.refusals import Reason, Refused
 from tests.unit.identity.certificates import (
+    DAY,
     NOW,
     Made,
+    PublicRsaKey,
     authority,
     dsa_key,
     ed25519_key,
     make,
     rsa_key,
+    rsa_key_with_exponent,
     said_to_be_signed_with,
     usage,
+    with_an_extension_twice,
 )
 
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
 SOMETHING = x509.UnrecognizedExtension(ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00")
 ONLY_EXAMPLE_ORG = x509.NameConstraints([x509.DNSName("example.org")], None)
+DEAR_KEY = rsa_key_with_exponent(33)
+ROOT = authority("Root")
 
 
 def trust(*authorities: Made, **named: Made) -> TrustAnchors:
@@ -81,6 +87,10 @@ def found(outcome: VerifiedChain | Refused) -> tuple[str, int]:
         ),
         pytest.param(lambda: make("mill-1", usage=usage(digital_signature=True)), id="digitalSignature"),
         pytest.param(lambda: make("mill-1", key=rsa_key(2048)), id="RSA 2048"),
+        pytest.param(lambda: make("mill-1", ROOT, key=PublicRsaKey(8192)), id="RSA 8192"),
+        pytest.param(
+            lambda: make("mill-1", key=rsa_key_with_exponent(32)), id="RSA with an exponent of 32 bits"
+        ),
         pytest.param(lambda: make("mill-1", key=ec.generate_private_key(ec.SECP384R1())), id="P-384"),
         pytest.param(lambda: make("mill-1", key=ed25519_key()), id="Ed25519"),
         pytest.param(lambda: make("mill-1", extensions=[(SOMETHING, False)]), id="unknown extension"),
@@ -118,6 +128,12 @@ def test_fit_leaf_passes(leaf) -> None:
             lambda: make("mill-1", key=ec.generate_private_key(ec.SECP192R1())),
             Reason.CERTIFICATE_WEAK,
             id="P-192",
+        ),
+        pytest.param(
+            lambda: make("mill-1", ROOT, key=PublicRsaKey(8193)), Reason.CERTIFICATE_WEAK, id="RSA 8193"
+        ),
+        pytest.param(
+            lambda: make("mill-1", key=DEAR_KEY), Reason.CERTIFICATE_WEAK, id="RSA with a long exponent"
         ),
         pytest.param(
             lambda: make("mill-1", extensions=[(SOMETHING, True)]),
@@ -182,7 +198,6 @@ def test_damaged_certificate_is_refused_or_judged_never_a_fault(damage: list[tup
 
 # --- The chain
 
-ROOT = authority("Root")
 FACTORY = authority("Factory", ROOT)
 LINE = authority("Line", FACTORY)
 LEAF = make("mill-1", LINE)
@@ -274,10 +289,16 @@ UNFIT_AUTHORITIES = [
     pytest.param({"usage": usage(digital_signature=True)}, Reason.CERTIFICATE_UNTRUSTED, id="no keyCertSign"),
     pytest.param({"purposes": [SERVER_AUTH]}, Reason.CERTIFICATE_PURPOSE_WRONG, id="for servers only"),
     pytest.param({"key": rsa_key(1024)}, Reason.CERTIFICATE_WEAK, id="RSA 1024"),
+    pytest.param({"key": DEAR_KEY}, Reason.CERTIFICATE_WEAK, id="RSA with a long exponent"),
     pytest.param({"key": dsa_key()}, Reason.CERTIFICATE_WEAK, id="DSA"),
     pytest.param({"extensions": [(SOMETHING, True)]}, Reason.CERTIFICATE_UNTRUSTED, id="unknown critical"),
     pytest.param(
         {"extensions": [(ONLY_EXAMPLE_ORG, True)]}, Reason.CERTIFICATE_UNTRUSTED, id="name constraints"
+    ),
+    pytest.param(
+        {"extensions": [(ONLY_EXAMPLE_ORG, False)]},
+        Reason.CERTIFICATE_UNTRUSTED,
+        id="name constraints that are not critical",
     ),
 ]
 
@@ -334,6 +355,20 @@ def test_path_length_counts_the_authorities_below() -> None:
         assert reason_of(verify_chain(too_long, trust(root), now=NOW)) is Reason.CERTIFICATE_UNTRUSTED
 
 
+def test_path_length_of_an_intermediate_counts_too() -> None:
+    for allowed, depth in ((0, 0), (1, 1)):
+        chain = [authority("Limited", ROOT, path_length=allowed)]
+        for level in range(depth):
+            chain.append(authority(f"Level {level}", chain[-1]))
+        fits = sent(make("mill-1", chain[-1]), *chain)
+        assert found(verify_chain(fits, trust(ROOT), now=NOW)) == ("Root", depth + 1)
+        chain.append(authority("Too deep", chain[-1]))
+        too_long = sent(make("mill-1", chain[-1]), *chain)
+        assert verify_chain(too_long, trust(ROOT), now=NOW) == Refused(
+            Reason.CERTIFICATE_UNTRUSTED, "issuer 'CN=Limited': the chain below it is longer than it allows"
+        )
+
+
 @pytest.mark.parametrize(("between", "fits"), [(8, True), (9, False)])
 def test_eight_intermediates_are_looked_at_and_no_more(between: int, fits: bool) -> None:
     chain = [ROOT]
@@ -353,33 +388,63 @@ def test_loop_of_authorities_ends() -> None:
 def test_authorities_that_all_issued_each_other_cost_a_bounded_number_of_signatures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    verified = 0
-    real = judge._issued
-
-    def counting(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
-        nonlocal verified
-        verified += 1
-        return real(certificate, issuer)
-
-    monkeypatch.setattr(judge, "_issued", counting)
+    verified = counted_signatures(monkeypatch)
     key = ec.generate_private_key(ec.SECP256R1())
     tangle = [authority("Tangle", key=key) for _ in range(30)]
     outcome = verify_chain(sent(make("mill-1", tangle[0]), *tangle), trust(ROOT), now=NOW)
     assert reason_of(outcome) is Reason.CERTIFICATE_UNTRUSTED
-    assert verified <= 8 * 9
+    assert len(verified) == 8
 
 
-def test_chain_is_valid_until_its_first_certificate_expires() -> None:
-    root, factory = authority("Root", end=NOW + 50), authority("Factory", ROOT, end=NOW + 40)
+def test_authorities_of_one_name_sent_in_the_worst_order_cost_a_bounded_number_of_signatures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nothing but trying tells which of them has signed: the fitting one comes last each time."""
+    verified = counted_signatures(monkeypatch)
+    chain = [authority("Namesake", key_ids=False)]
+    for _ in range(7):
+        chain.append(authority("Namesake", chain[-1], key_ids=False))
+    evidence = sent(make("mill-1", chain[-1], key_ids=False), *chain)
+    assert verify_chain(evidence, trust(ROOT), now=NOW) == Refused(
+        Reason.CERTIFICATE_UNTRUSTED, "no anchor within 16 signatures"
+    )
+    assert len(verified) == 16
+
+
+def test_a_key_that_makes_signatures_dear_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = counted_signatures(monkeypatch)
+    dear = authority("Factory", ROOT, key=DEAR_KEY)
+    refused = verify_chain(sent(make("mill-1", dear), *[dear] * 8), trust(ROOT), now=NOW)
+    assert refused == Refused(
+        Reason.CERTIFICATE_WEAK, "issuer 'CN=Factory': RSA with a public exponent of 33 bits"
+    )
+    assert not verified
+
+
+def counted_signatures(monkeypatch: pytest.MonkeyPatch) -> list[x509.Certificate]:
+    """The certificates whose signatures are verified from here on."""
+    verified: list[x509.Certificate] = []
+    real = judge._has_signed
+
+    def counting(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+        verified.append(certificate)
+        return real(issuer, certificate)
+
+    monkeypatch.setattr(judge, "_has_signed", counting)
+    return verified
+
+
+def test_chain_is_valid_while_all_of_its_certificates_are() -> None:
+    root, factory = authority("Root", start=NOW - 50, end=NOW + 50), authority("Factory", ROOT, end=NOW + 40)
     cases = [
-        (sent(make("mill-1", root, end=NOW + 60)), trust(root), NOW + 50),
-        (sent(make("mill-1", root, end=NOW + 30)), trust(root), NOW + 30),
-        (sent(make("mill-1", factory, end=NOW + 60), factory), trust(ROOT), NOW + 40),
+        (sent(make("mill-1", root, end=NOW + 60)), trust(root), NOW - 50, NOW + 50),
+        (sent(make("mill-1", root, start=NOW - 40, end=NOW + 30)), trust(root), NOW - 40, NOW + 30),
+        (sent(make("mill-1", factory, end=NOW + 60), factory), trust(ROOT), NOW - DAY, NOW + 40),
     ]
-    for evidence, anchors, until in cases:
+    for evidence, anchors, since, until in cases:
         outcome = verify_chain(evidence, anchors, now=NOW)
         assert isinstance(outcome, VerifiedChain)
-        assert outcome.valid_until == until
+        assert (outcome.valid_from, outcome.valid_until) == (since, until)
 
 
 def test_one_of_many_anchors_is_found() -> None:
@@ -457,6 +522,13 @@ def test_ca_is_not_proved_by_another_code_another_key_or_itself() -> None:
     assert not proves_possession(make("CODE", authority("Root")).certificate, ROOT.certificate, "CODE")
     assert not proves_possession(make("CODE").certificate, ROOT.certificate, "CODE")
     assert not proves_possession(ROOT.certificate, ROOT.certificate, "CODE")
+
+
+def test_ca_is_not_proved_by_a_certificate_that_has_an_extension_twice() -> None:
+    der = make("CODE", ROOT).certificate.public_bytes(Encoding.DER)
+    assert not proves_possession(
+        x509.load_der_x509_certificate(with_an_extension_twice(der)), ROOT.certificate, "CODE"
+    )
 
 
 # --- Names

@@ -9,11 +9,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import pki
 from gateway.errors import ChangedError, ConflictError, NotFoundError, OperationError
+from gateway.identity.evidence import CertificateEvidence
 from gateway.identity.sas import KeySlot
+from gateway.identity.x509 import Link, VerifiedChain, signer_of, verify_chain
 from gateway.pki import IssuedCertificate
+from gateway.refusals import Reason, Refused
 from gateway.session import CloseReason
 from tests.support.bench import NOW, Bench
-from tests.unit.identity.certificates import DAY, authority, revocation_list
+from tests.unit.identity.certificates import DAY, Made, authority, make, revocation_list
 from tests.unit.identity.certificates import NOW as CERTIFICATES_NOW
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
@@ -23,6 +26,10 @@ NEXT_CA = pki.create_ca("Next Factory", now=NOW, days=1000)
 
 def pem(ca: IssuedCertificate) -> str:
     return ca.certificate_pem.decode()
+
+
+def made_pem(made: Made) -> str:
+    return made.certificate.public_bytes(Encoding.PEM).decode()
 
 
 def signed(ca: IssuedCertificate, name: str, **more: Any) -> str:
@@ -113,25 +120,105 @@ def crl_pem(*revoked: int, **flaws: Any) -> str:
     return revocation_list(CA, *revoked, **flaws).public_bytes(Encoding.PEM).decode()
 
 
+def chain(*links: tuple[Any, int]) -> tuple[Link, ...]:
+    """What a session came in by: each CA, and the serial number of what it signed; the leaf's first."""
+    return tuple(Link(signer_of(ca.certificate), serial) for ca, serial in links)
+
+
 async def test_a_revocation_list_closes_the_sessions_of_what_it_names_in_either_slot(x509: Bench) -> None:
     await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    line = authority("Line")
     revoked = [
-        x509.sessions.open("a", "G", issued=5),
-        x509.sessions.open("b", "G", KeySlot.SECONDARY, issued=5),
+        x509.sessions.open("a", "G", issued=chain((CA, 5))),
+        x509.sessions.open("b", "G", KeySlot.SECONDARY, issued=chain((CA, 5))),
+        x509.sessions.open("below", "G", issued=chain((line, 7), (CA, 5))),
+        x509.sessions.open("f", "H", issued=chain((CA, 5), (NEXT_CA, 8))),
     ]
     others = [
-        x509.sessions.open("c", "G", issued=6),
-        x509.sessions.open("d", "H", issued=5),
+        x509.sessions.open("c", "G", issued=chain((CA, 6))),
+        x509.sessions.open("d", "G", KeySlot.SECONDARY, issued=chain((NEXT_CA, 5))),
         x509.sessions.open("e", "G"),
     ]
 
     told = await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5, number=3))
 
-    assert told["closedSessions"] == 2
-    assert [one.closed for one in revoked] == [CloseReason.ENROLLMENT_CHANGED] * 2
+    assert told["closedSessions"] == 4
+    assert [one.closed for one in revoked] == [CloseReason.ENROLLMENT_CHANGED] * 4
     assert [one.closed for one in others] == [None] * 3
     shown = (await x509.call("group.show_ca", name="G", slot="primary"))["revocationList"]
     assert (shown["revoked"], shown["number"]) == (1, 3)
+
+
+async def test_an_intermediate_on_a_root_s_list_is_not_trusted_in_any_slot_and_its_sessions_close(
+    x509: Bench,
+) -> None:
+    root = authority("Root", start=NOW - DAY, end=NOW + DAY)
+    line = authority("Line", root, start=NOW - DAY, end=NOW + DAY)
+    leaf = make("mill-1", line, start=NOW - DAY, end=NOW + DAY)
+    await x509.call("group.create", name="H", attestation="x509", secondary_certificate=made_pem(line))
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=made_pem(root))
+    revoked = x509.sessions.open(
+        "mill-1", "H", KeySlot.SECONDARY, issued=chain((line, leaf.certificate.serial_number))
+    )
+    others = [
+        x509.sessions.open("mill-2", "H", issued=chain((CA, 1))),
+        x509.sessions.open("mill-3", "G", KeySlot.SECONDARY, issued=chain((CA, 1))),
+        x509.sessions.open("mill-4", "H", KeySlot.SECONDARY),
+    ]
+
+    crl = revocation_list(root, line.certificate.serial_number).public_bytes(Encoding.PEM).decode()
+    told = await x509.call("group.set_crl", name="G", slot="primary", crl=crl)
+
+    assert told["closedSessions"] == 1
+    assert revoked.closed is CloseReason.ENROLLMENT_CHANGED
+    assert [one.closed for one in others] == [None] * 3
+    evidence = CertificateEvidence(leaf=leaf.certificate, intermediates=())
+    refused = verify_chain(evidence, x509.groups.book.anchors, now=NOW)
+    assert isinstance(refused, Refused)
+    assert refused.reason is Reason.CERTIFICATE_REVOKED
+    await x509.call("group.remove_crl", name="G", slot="primary")
+    assert isinstance(verify_chain(evidence, x509.groups.book.anchors, now=NOW), VerifiedChain)
+
+
+async def test_a_ca_that_renews_its_certificate_keeps_its_list_and_its_code(x509: Bench) -> None:
+    old = authority("CA", start=NOW - DAY, end=NOW + DAY)
+    renewed = authority("CA", key=old.key, start=NOW - DAY, end=NOW + 2 * DAY)
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=made_pem(old), verified=False)
+    code = (await x509.call("group.make_verification_code", name="G", slot="primary"))["verificationCode"]
+    crl = revocation_list(old, 5).public_bytes(Encoding.PEM).decode()
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl)
+
+    for certificate in (made_pem(old), made_pem(renewed)):
+        told = await x509.call("group.set_ca", name="G", slot="primary", certificate=certificate)
+        assert told["primaryCertificate"]["verified"] is False
+        assert told["primaryCertificate"]["revocationList"]["revoked"] == 1
+    proof = made_pem(make(code, old, start=NOW - DAY, end=NOW + DAY))
+    told = await x509.call("group.verify_ca", name="G", slot="primary", certificate=proof)
+    assert told["primaryCertificate"]["verified"] is True
+
+    session = x509.sessions.open("mill-1", "G")
+    told = await x509.call("group.set_ca", name="G", slot="primary", certificate=made_pem(old), verified=True)
+    assert told["primaryCertificate"]["revocationList"]["revoked"] == 1
+    assert session.closed is CloseReason.ENROLLMENT_CHANGED
+    assert x509.groups.book.anchors.has_revoked(*chain((old, 5)))
+
+
+async def test_a_ca_that_is_said_to_be_ours_afterwards_keeps_its_list(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5))
+    told = await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    shown = told["primaryCertificate"]
+    assert (shown["verified"], shown["revocationList"]["revoked"], told["closedSessions"]) == (True, 1, 0)
+
+
+async def test_the_list_of_a_ca_that_is_not_verified_is_in_force_where_that_ca_is(x509: Bench) -> None:
+    renewed = authority("Factory", key=CA.key, start=NOW - DAY, end=NOW + DAY)
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    await x509.call("group.set_ca", name="G", slot="secondary", certificate=made_pem(renewed))
+    session = x509.sessions.open("mill-1", "G", issued=chain((CA, 5)))
+    told = await x509.call("group.set_crl", name="G", slot="secondary", crl=crl_pem(5))
+    assert (told["closedSessions"], session.closed) == (1, CloseReason.ENROLLMENT_CHANGED)
+    assert x509.groups.book.anchors.has_revoked(*chain((CA, 5)))
 
 
 async def test_a_revocation_list_is_kept_over_a_restart_and_goes_with_its_ca(x509: Bench) -> None:
@@ -153,6 +240,16 @@ async def test_an_older_list_does_not_take_the_place_of_a_newer_one(x509: Bench)
 
     await x509.call("group.remove_crl", name="G", slot="primary")
     await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(at=CERTIFICATES_NOW - 9 * DAY))
+
+
+async def test_of_two_lists_of_one_second_the_lower_number_does_not_take_the_place_of_the_higher(
+    x509: Bench,
+) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA), verified=True)
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(5, number=7))
+    with pytest.raises(ConflictError, match="has a newer list"):
+        await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(number=6))
+    await x509.call("group.set_crl", name="G", slot="primary", crl=crl_pem(number=8))
 
 
 @pytest.mark.parametrize(
@@ -273,8 +370,13 @@ async def test_a_replaced_ca_is_a_removed_one(x509: Bench) -> None:
 
 async def test_one_ca_is_not_given_to_two_groups(x509: Bench) -> None:
     await x509.call("group.create", name="H", attestation="x509", primary_certificate=pem(CA))
-    with pytest.raises(ConflictError, match="the enrollment group H has this CA already"):
-        await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    renewed = authority("Factory", key=CA.key, start=NOW - DAY, end=NOW + DAY)
+    for certificate in (pem(CA), made_pem(renewed)):
+        with pytest.raises(ConflictError, match="the enrollment group H has this CA already"):
+            await x509.call("group.set_ca", name="G", slot="primary", certificate=certificate)
+        with pytest.raises(ConflictError, match="the enrollment group H has this CA already"):
+            await x509.call("group.create", name="I", attestation="x509", secondary_certificate=certificate)
+    await x509.call("group.set_ca", name="H", slot="secondary", certificate=made_pem(renewed))
     leaf = signed(CA, "mill-1")
     with pytest.raises(OperationError, match="not a CA's certificate"):
         await x509.call("group.set_ca", name="G", slot="primary", certificate=leaf)
