@@ -61,8 +61,8 @@ class ConnectRequest(NamedTuple):
 class Admitted(NamedTuple):
     """A proven identity that may come in. `device` is None on DPS before the first registration.
 
-    `expires_at` (unix seconds) is when the token expires; the session must not outlive it. `enrollment`, of an outcome
-    that had to wait, is what decided it, as it was then: see `Admission.holds`.
+    `expires_at` (unix seconds) is when the token, or a certificate of the chain, expires; the session must not outlive it.
+    `enrollment`, of an outcome that had to wait, is what decided it, as it was then: see `Admission.holds`.
     """
 
     dialect: Dialect

@@ -35,6 +35,8 @@ class CloseReason(StrEnum):
     SEND_BUFFER_FULL = "send_buffer_full"
     REFUSED = "refused"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    """It came in by a certificate, and that one, or one of its chain, has expired since."""
     RENEWAL_REFUSED = "renewal_refused"
     """MQTT 5: it authenticated again, and was not accepted."""
     TAKEN_OVER = "taken_over"

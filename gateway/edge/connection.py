@@ -122,9 +122,9 @@ class Connection:
 
     __slots__ = (
         "_bytes_in", "_bytes_out", "_certificate", "_channel", "_claimed_id", "_clean_session", "_close_reason", "_connect",
-        "_edge", "_expires_at", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard", "_messages_in",
-        "_messages_out", "_mqtt", "_opened_at", "_renewal", "_session", "_tls", "_trace", "_will_delay_s", "bucket",
-        "connection_id", "device_id",
+        "_edge", "_expires_at", "_expires_with", "_handshake", "_held_answer", "_keep_alive_s", "_last_heard",
+        "_messages_in", "_messages_out", "_mqtt", "_opened_at", "_renewal", "_session", "_tls", "_trace", "_will_delay_s",
+        "bucket", "connection_id", "device_id",
         "dialect", "enrollment_group", "issued", "key_slot", "peer",
     )  # fmt: skip
 
@@ -154,6 +154,7 @@ class Connection:
         self._will_delay_s = 0
         self._keep_alive_s = 0.0
         self._expires_at: float | None = None
+        self._expires_with = CloseReason.TOKEN_EXPIRED
         self._last_heard = 0.0
         self._opened_at = 0.0
         self._messages_in = self._messages_out = self._bytes_in = self._bytes_out = 0
@@ -232,7 +233,7 @@ class Connection:
         """Nothing was held back: what exceeds the bound ends the connection instead."""
 
     def deadline_reached(self, now: float) -> float | None:
-        """See `gateway.edge.deadlines`. One look covers CONNECT time-out, keep-alive and token expiry."""
+        """See `gateway.edge.deadlines`. One look covers CONNECT time-out, keep-alive and expiry."""
         if self._close_reason is not None:
             self._channel.abort()  # it was closed politely, and the peer does not read
         elif self._held_answer is not None:
@@ -241,7 +242,7 @@ class Connection:
         elif self._session is None:
             self._end(CloseReason.CONNECT_TIMED_OUT)
         elif self._expires_at is not None and now >= self._expires_at:
-            self._end(CloseReason.TOKEN_EXPIRED)
+            self._end(self._expires_with)
         elif now - self._last_heard >= self._keep_alive_s:
             self._end(CloseReason.KEEP_ALIVE_EXPIRED)
         else:
@@ -387,7 +388,7 @@ class Connection:
         edge = self._edge
         self.key_slot, self.enrollment_group = outcome.verified.key_slot, outcome.verified.enrollment_group
         self.issued = outcome.verified.issued
-        self._expire_at(outcome.expires_at)
+        self._expire_with(outcome)
         self._write(self._mqtt.send(mqtt.Auth(properties=mqtt.Properties(authentication_method=v5.METHOD))))
         log.info(
             "session.renewed",
@@ -399,11 +400,16 @@ class Connection:
         if deadline < self.bucket:
             edge.deadlines.watch(self, deadline)
 
-    def _expire_at(self, expires_at: float | None) -> None:
-        """`expires_at` is unix seconds; deadlines count on the monotonic clock."""
-        edge = self._edge
+    def _expire_with(self, admitted: Admitted) -> None:
+        """The session ends with its token or certificate. `expires_at` is unix seconds; deadlines are monotonic."""
+        edge, expires_at = self._edge, admitted.expires_at
         if expires_at is not None:
             self._expires_at = edge.monotonic() + max(0.0, expires_at - edge.clock())
+        self._expires_with = (
+            CloseReason.CERTIFICATE_EXPIRED
+            if admitted.verified.mechanism == "x509"
+            else CloseReason.TOKEN_EXPIRED
+        )
 
     # CONNECT
 
@@ -574,7 +580,7 @@ class Connection:
         # [MQTT-3.1.2-24] one and a half times the keep-alive, and never longer than the server's maximum.
         longest = float(edge.settings.max_keep_alive_s)
         self._keep_alive_s = min(keep_alive * 1.5, longest) if keep_alive else longest
-        self._expire_at(admitted.expires_at)
+        self._expire_with(admitted)
         # The look that the CONNECT's deadline has coming will do, unless the session's own comes sooner.
         deadline = self._next_deadline()
         if deadline < self.bucket:

@@ -42,6 +42,7 @@ DISCONNECTS: Final[Mapping[CloseReason, tuple[int, str]]] = {
         "nothing heard for 1.5 times the keep-alive",
     ),
     CloseReason.TOKEN_EXPIRED: (ReasonCode.MAXIMUM_CONNECT_TIME, "token expired"),
+    CloseReason.CERTIFICATE_EXPIRED: (ReasonCode.MAXIMUM_CONNECT_TIME, "certificate expired"),
     CloseReason.TAKEN_OVER: (ReasonCode.SESSION_TAKEN_OVER, "a newer connection of this device"),
     CloseReason.DEVICE_BLOCKED: (ReasonCode.NOT_AUTHORIZED, "device blocked"),
     CloseReason.DEVICE_DELETED: (ReasonCode.ADMINISTRATIVE_ACTION, "device deleted"),

@@ -51,7 +51,12 @@ class Factory:
         return file
 
     def connect(self, device_id: str) -> tuple[Device, int]:
-        certificate, key = self.device(device_id)
+        """With a new certificate; `connect_again` shows the same once more."""
+        self.device(device_id)
+        return self.connect_again(device_id)
+
+    def connect_again(self, device_id: str) -> tuple[Device, int]:
+        certificate, key = self._directory / f"{device_id}.crt", self._directory / f"{device_id}.key"
         device = Device.tls(self._gateway.setup, certificate=certificate, key=key)
         return device, device.connect(device_id, f"localhost/{device_id}/?api-version=2021-04-12")
 
@@ -83,9 +88,10 @@ def test_a_ca_lets_devices_in_once_it_is_proved_and_none_once_it_is_removed(
         assert removed["closedSessions"] == 1
         assert device.is_closed()
         gateway.wait_for("session.closed", device_id="pressed-1", reason="enrollment_changed")
-        again, code = factory.connect("pressed-1")
+        again, code = factory.connect_again("pressed-1")
         with again:
-            assert code == 5  # its leaf was verified a moment ago, and is forgotten
+            assert code == 5  # this very leaf was verified a moment ago, and is forgotten
+        gateway.wait_for("connect.refused", device_id="pressed-1", reason="certificate_untrusted")
         assert gateway.json("device", "show", "milled-1")["connected"] is True
 
 

@@ -14,7 +14,7 @@ from gateway.edge.connection import Connection, Edge
 from gateway.edge.deadlines import Deadlines
 from gateway.edge.sessions import SessionTable
 from gateway.edge.storm import StormControl
-from gateway.enrollment.decide import Verified
+from gateway.enrollment.decide import Mechanism, Verified
 from gateway.errors import StoreUnavailable
 from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device, Status
@@ -29,10 +29,11 @@ PING = mqtt.encode(mqtt.Pingreq())
 ACCEPTED, UNAVAILABLE = b"\x20\x02\x00\x00", b"\x20\x02\x00\x03"
 
 
-def admitted(expires_at: float | None = None) -> Admitted:
+def admitted(expires_at: float | None = None, *, by: Mechanism = "symmetricKey") -> Admitted:
     return Admitted(
-        dialect=Dialect.HUB, device_id="t-1", verified=VERIFIED, device=DEVICE, expires_at=expires_at
-    )
+        dialect=Dialect.HUB, device_id="t-1", verified=VERIFIED._replace(mechanism=by), device=DEVICE,
+        expires_at=expires_at,
+    )  # fmt: skip
 
 
 class Channel:
@@ -247,15 +248,21 @@ async def test_a_silent_device_is_closed_and_one_that_pings_is_not() -> None:
     assert bench.session.ended_with is CloseReason.KEEP_ALIVE_EXPIRED
 
 
-async def test_a_session_ends_with_its_token_however_busy_it_is() -> None:
-    bench = Bench(lambda: admitted(expires_at=1100.0))
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [("symmetricKey", CloseReason.TOKEN_EXPIRED), ("x509", CloseReason.CERTIFICATE_EXPIRED)],
+)
+async def test_a_session_ends_with_its_token_or_certificate_however_busy_it_is(
+    by: Mechanism, reason: CloseReason
+) -> None:
+    bench = Bench(lambda: admitted(expires_at=1100.0, by=by))
     bench.connection.data_received(CONNECT)
     for _ in range(2):
         bench.wait(40)
         bench.connection.data_received(PING)
     assert not bench.channel.closed
     bench.wait(22)
-    assert bench.session.ended_with is CloseReason.TOKEN_EXPIRED
+    assert bench.session.ended_with is reason
 
 
 async def test_a_device_that_does_not_read_is_cut_off() -> None:

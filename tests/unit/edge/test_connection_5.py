@@ -371,6 +371,19 @@ async def test_a_renewal_with_a_shorter_token_ends_the_session_sooner() -> None:
     assert bench.session.ended_with is CloseReason.TOKEN_EXPIRED
 
 
+async def test_a_session_that_came_in_by_a_certificate_lives_as_long_as_the_token_that_it_gives_later() -> (
+    None
+):
+    bench = Bench(lambda: admitted(expires_at=1050.0, by="x509"))
+    bench.edge.admission.renewed = lambda: admitted(expires_at=1080.0)
+    bench.connection.data_received(connect(properties=SAS))
+    bench.connection.data_received(MQTT_5.encode(AGAIN))
+    bench.wait(52)
+    assert not bench.channel.closed
+    bench.wait(30)
+    assert bench.session.ended_with is CloseReason.TOKEN_EXPIRED
+
+
 async def test_messages_go_on_while_a_renewal_waits_for_the_store() -> None:
     look_up: asyncio.Future[Admitted] = asyncio.get_running_loop().create_future()
     bench = Bench(lambda: admitted(expires_at=1050.0))
