@@ -37,6 +37,7 @@ __all__ = [
     "TrustAnchor",
     "TrustAnchors",
     "VerifiedChain",
+    "check_authority",
     "check_leaf",
     "common_name",
     "extension_of",
@@ -204,6 +205,11 @@ def thumbprints(certificate: x509.Certificate) -> Thumbprints:
 def check_leaf(leaf: x509.Certificate, registration_id: str, *, now: float) -> Refused | None:
     """What can be said of a leaf by itself: whose it is, its dates, its purpose, its strength."""
     return _readable(lambda: _check_leaf(leaf, registration_id, now))
+
+
+def check_authority(ca: x509.Certificate) -> Refused | None:
+    """What speaks against a CA at all times, so that nobody whom it signed would be let in."""
+    return _readable(lambda: _check_authority(ca, below=0))
 
 
 def verify_chain(
@@ -427,13 +433,7 @@ def _key_ids_differ(certificate: x509.Certificate, issuer: x509.Certificate) -> 
 
 def _check_issuer(issuer: x509.Certificate, *, now: float, below: int) -> Refused | None:
     """Whether a certificate may have issued another, with `below` CAs between it and the leaf."""
-    unfit = (
-        _check_authority(issuer, below)
-        or _check_dates(issuer, now)
-        or _check_purpose(issuer)
-        or _check_key(issuer)
-        or _check_critical(issuer)
-    )
+    unfit = _check_authority(issuer, below) or _check_dates(issuer, now)
     if unfit is None:
         return None
     return Refused(unfit.reason, f"issuer {_quoted(issuer.subject)}: {unfit.detail}")
@@ -450,6 +450,15 @@ def _check_end_entity(leaf: x509.Certificate) -> Refused | None:
 
 
 def _check_authority(issuer: x509.Certificate, below: int) -> Refused | None:
+    return (
+        _check_may_issue(issuer, below)
+        or _check_purpose(issuer)
+        or _check_key(issuer)
+        or _check_critical(issuer)
+    )
+
+
+def _check_may_issue(issuer: x509.Certificate, below: int) -> Refused | None:
     if not _is_ca(issuer):
         return Refused(Reason.CERTIFICATE_UNTRUSTED, "it is no CA")
     usage = extension_of(issuer, x509.KeyUsage)

@@ -22,7 +22,7 @@ from gateway.enrollment.models import (
 from gateway.errors import OperationError
 from gateway.identity.crl import crl_number
 from gateway.identity.tpm import StorageKey, TpmError
-from gateway.identity.x509 import check_leaf, common_name, thumbprints
+from gateway.identity.x509 import check_authority, check_leaf, common_name, thumbprints
 from gateway.operations.documents import timestamp
 from gateway.operations.verbs import SECRET
 from gateway.refusals import answer_for
@@ -210,13 +210,10 @@ def keys_to_json(keys: SymmetricKeys) -> dict[str, Any]:
 def load_signing_certificate(pem: str, argument: str, *, now: float) -> x509.Certificate:
     """A CA's certificate, root or intermediate, that can vouch for devices at `now`. Raises `OperationError`."""
     certificate = load_certificate(pem, argument)
-    try:
-        is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        is_ca = False
-    if not is_ca:
+    unfit = check_authority(certificate)
+    if unfit is not None:
         raise OperationError(
-            f"{argument}: not a CA's certificate",
+            f"{argument}: not a CA's certificate that can vouch for devices: {unfit.detail}",
             hint="a group takes the CA that signs its devices; enroll one device's own certificate individually",
         )
     if certificate.not_valid_after_utc.timestamp() <= now:
@@ -284,6 +281,8 @@ def load_crl(text: str, argument: str) -> x509.CertificateRevocationList:
         if _PEM in content:
             return x509.load_pem_x509_crl(content)
         return x509.load_der_x509_crl(base64.b64decode(content, validate=True))
+    except x509.InvalidVersion:
+        raise OperationError(f"{argument}: its version is neither 1 nor 2") from None
     except ValueError:  # binascii.Error is one
         raise OperationError(
             f"{argument}: not a revocation list in PEM form",
@@ -319,6 +318,8 @@ def load_certificate(text: str, argument: str) -> x509.Certificate:
             return x509.load_der_x509_certificate(content)
         # The first is the one that is meant, as everywhere in TLS; a chain may follow it.
         return x509.load_pem_x509_certificates(content)[0]
+    except x509.InvalidVersion:
+        raise OperationError(f"{argument}: its version is neither 1 nor 3") from None
     except ValueError:  # binascii.Error is one
         raise OperationError(
             f"{argument}: not a certificate in PEM form", hint="it begins with -----BEGIN CERTIFICATE-----"

@@ -339,7 +339,7 @@ def _timestamp_or_none(unix_seconds: float) -> str | None:
 def _load(pem: str, argument: str) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(pem.encode())
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise OperationError(
             f"{argument}: not a certificate in PEM form", hint="it begins with -----BEGIN CERTIFICATE-----"
         ) from None

@@ -2,10 +2,13 @@
 
 import asyncio
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import DNSName, NameConstraints
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from gateway import pki
 from gateway.errors import ChangedError, ConflictError, NotFoundError, OperationError
@@ -16,10 +19,23 @@ from gateway.pki import IssuedCertificate
 from gateway.refusals import Reason, Refused
 from gateway.session import CloseReason
 from tests.support.bench import NOW, Bench
-from tests.unit.identity.certificates import DAY, Made, authority, make, revocation_list
+from tests.unit.identity.certificates import (
+    DAY,
+    Made,
+    authority,
+    make,
+    of_a_version_that_there_is_not,
+    revocation_list,
+    rsa_key,
+    rsa_key_with_exponent,
+    usage,
+    with_an_extension_twice,
+)
 from tests.unit.identity.certificates import NOW as CERTIFICATES_NOW
 
 KEY = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+Pw=="
+SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
+ONLY_EXAMPLE_ORG = (NameConstraints([DNSName("example.org")], None), False)
 CA = pki.create_ca("Factory", now=NOW, days=1000)
 NEXT_CA = pki.create_ca("Next Factory", now=NOW, days=1000)
 
@@ -340,6 +356,55 @@ async def test_a_certificate_is_taken_in_the_forms_that_scripts_send(x509: Bench
     }
     await x509.call("group.set_ca", name="G", slot="primary", certificate=forms[encoding])
     assert (await x509.call("group.show_ca", name="G", slot="primary"))["certificate"] == pem(CA)
+
+
+def broken(break_it: Callable[[bytes], bytes], made: Made) -> str:
+    return base64.b64encode(break_it(made.certificate.public_bytes(Encoding.DER))).decode()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "says"),
+    [
+        (
+            lambda: broken(of_a_version_that_there_is_not, authority("CA")),
+            "certificate: its version is neither",
+        ),
+        (
+            lambda: broken(with_an_extension_twice, authority("CA")),
+            "for devices: Duplicate 2.5.29.35 extension",
+        ),
+        (lambda: made_pem(authority("CA", key=rsa_key(1024))), "for devices: RSA with 1024 bits"),
+        (lambda: made_pem(authority("CA", key=rsa_key_with_exponent(33))), "public exponent of 33 bits"),
+        (lambda: made_pem(authority("CA", purposes=[SERVER_AUTH])), "extended key usage lacks clientAuth"),
+        (lambda: made_pem(authority("CA", usage=usage())), "its key usage lacks keyCertSign"),
+        (
+            lambda: made_pem(authority("CA", extensions=[ONLY_EXAMPLE_ORG])),
+            "name constraints are not evaluated",
+        ),
+    ],
+    ids=["version", "extension twice", "weak", "dear", "for servers", "may not sign", "name constraints"],
+)
+async def test_a_ca_that_could_never_vouch_for_a_device_is_the_operators_to_see_at_once(
+    x509: Bench, certificate: Callable[[], str], says: str
+) -> None:
+    for verb, arguments in (
+        ("group.set_ca", {"name": "G", "slot": "primary", "certificate": certificate()}),
+        ("group.create", {"name": "H", "attestation": "x509", "primary_certificate": certificate()}),
+    ):
+        with pytest.raises(OperationError, match=says) as failed:
+            await x509.call(verb, **arguments)
+        assert "\n" not in failed.value.message
+
+
+async def test_a_proof_or_a_list_of_a_version_that_there_is_not_is_said_in_one_line(x509: Bench) -> None:
+    await x509.call("group.set_ca", name="G", slot="primary", certificate=pem(CA))
+    await x509.call("group.make_verification_code", name="G", slot="primary")
+    proof = broken(of_a_version_that_there_is_not, authority("CA"))
+    with pytest.raises(OperationError, match=r"^certificate: its version is neither 1 nor 3$"):
+        await x509.call("group.verify_ca", name="G", slot="primary", certificate=proof)
+    crl = revocation_list(CA, 5).public_bytes(Encoding.DER).replace(b"\x02\x01\x01", b"\x02\x01\x05", 1)
+    with pytest.raises(OperationError, match=r"^crl: its version is neither 1 nor 2$"):
+        await x509.call("group.set_crl", name="G", slot="primary", crl=base64.b64encode(crl).decode())
 
 
 # A CA goes
