@@ -81,7 +81,8 @@ def create(
     if as_json:
         print_json(enrollment)
     else:
-        print(f"enrolled {enrollment['id']} ({enrollment['attestation']})")
+        closed = ", its session is closed" if enrollment["closedSessions"] else ""
+        print(f"enrolled {enrollment['id']} ({enrollment['attestation']}){closed}")
 
 
 @app.command()

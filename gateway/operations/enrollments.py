@@ -1,8 +1,8 @@
 """Verbs on individual enrollments.
 
-An individual enrollment wins over every group, so disabling one refuses its device whatever group could let
-it in; deleting it leaves the device to the groups. Both close its session, and so does whatever ends a
-credential: a regenerated key, a replaced certificate, another TPM.
+An individual enrollment wins over every group: making one takes the device away from the groups, disabling it refuses the
+device whatever group could let it in, and deleting it leaves the device to the groups. All three close its session, and
+so does whatever ends a credential: a regenerated key, a replaced certificate, another TPM.
 """
 
 import asyncio
@@ -99,7 +99,8 @@ class EnrollmentOperations:
     ) -> dict[str, Any]:
         """Enroll one device, which then needs no approval.
 
-        By keys (generated if not given), by its own certificate, or by its TPM's endorsement key.
+        By keys (generated if not given), by its own certificate, or by its TPM's endorsement key. What it came in by before,
+        as a group's key, is not good for it any more: its session is closed.
         """
         check_device_id(device_id, extended=self._extended_ids)
         now = self._clock()
@@ -116,22 +117,22 @@ class EnrollmentOperations:
         enrollment = IndividualEnrollment.new(
             device_id, given.create(attestation, device_id, now=now), now=now
         )
-        await self.add(enrollment)
-        return _to_json(enrollment)
+        closed = await self.add(enrollment)
+        return _to_json(enrollment) | {"closedSessions": closed}
 
-    async def add(self, enrollment: IndividualEnrollment) -> None:
-        """Raises `ConflictError` if the device is enrolled already."""
+    async def add(self, enrollment: IndividualEnrollment) -> int:
+        """How many sessions it closed. Raises `ConflictError` if the device is enrolled already."""
         device_id = enrollment.registration_id
         async with self._changing:
             if await self._find(device_id) is not None:
                 raise ConflictError(f"{device_id} has an individual enrollment already")
             await self._registry.save_individual(enrollment)
+        closed = self._sessions.close_device(device_id, CloseReason.ENROLLMENT_CHANGED)
         log.info(
-            "enrollment.changed",
-            device_id=device_id,
-            change="created",
-            mechanism=mechanism_of(enrollment.attestation),
-        )
+            "enrollment.changed", device_id=device_id, change="created", mechanism=mechanism_of(enrollment.attestation),
+            closed_sessions=closed,
+        )  # fmt: skip
+        return closed
 
     async def update(
         self,

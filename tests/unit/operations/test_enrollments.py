@@ -7,7 +7,7 @@ import pytest
 
 from gateway import pki
 from gateway.enrollment.models import TpmAttestation
-from gateway.errors import OperationError
+from gateway.errors import ConflictError, OperationError
 from gateway.session import CloseReason
 from tests.support.bench import NOW, Bench
 from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY, STORAGE_ROOT_KEY
@@ -153,6 +153,27 @@ async def test_an_x509_enrollment_has_no_key_to_regenerate(bench: Bench) -> None
 
 
 # All of them
+
+
+@pytest.mark.parametrize(
+    ("attestation", "given"),
+    [("symmetricKey", {}), ("x509", {"primary_thumbprint": THUMBPRINT}), ("tpm", {"endorsement_key": EK})],
+)
+async def test_a_device_that_came_in_by_a_group_s_key_has_to_come_again_by_its_own_enrollment(
+    bench: Bench, attestation: str, given: dict[str, str]
+) -> None:
+    session, other = bench.sessions.open("a", "G"), bench.sessions.open("b", "G")
+    created = await create(bench, attestation, **given)
+    assert (created["closedSessions"], session.closed) == (1, CloseReason.ENROLLMENT_CHANGED)
+    assert other.closed is None
+
+
+async def test_an_enrollment_that_is_not_made_closes_nothing(bench: Bench) -> None:
+    await create(bench, "symmetricKey")
+    session = bench.sessions.open("a")
+    with pytest.raises(ConflictError):
+        await create(bench, "symmetricKey")
+    assert session.closed is None
 
 
 async def test_a_device_may_change_to_another_mechanism(bench: Bench) -> None:
