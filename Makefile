@@ -6,6 +6,8 @@ VENV = .venv
 BIN = $(VENV)/bin
 COMPILED = .compiled
 PYTEST = $(BIN)/python -m pytest
+# Whole files of tests at a time: what a file's tests share is made once, and one file has port 8883.
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help audit faults interop test-load test-console screenshots compiled test-compiled bench-compiled setup setup-demo setup-sdk demo test lint format types unit integration e2e fuzz slow bench storm bench-smoke clean
 
@@ -28,7 +30,7 @@ demo: setup-demo ## Run a gateway and a few simulated devices, and show what hap
 	@$(BIN)/gateway demo
 
 test: lint types setup-sdk ## Everything that has to pass, but for what has a target of its own: lint, types, tests
-	$(PYTEST) --ignore=tests/console -m 'not load and not faults'
+	$(PYTEST) $(SIDE_BY_SIDE) --ignore=tests/console -m 'not load and not faults'
 
 test-load: setup ## The bench and the storm in small, and an import of 100,000 devices: does every scenario work?
 	$(PYTEST) -m load tests

@@ -178,12 +178,16 @@ class Admission:
         """
         if isinstance(outcome, Refused):
             return outcome.reason is not Reason.ENROLLMENT_CHANGED
-        entry = self._registry.peek(outcome.device_id)
+        entry, verified = self._registry.peek(outcome.device_id), outcome.verified
         return (
             entry is not None
             and entry.device is outcome.device
             and outcome.enrollment is not None
-            and outcome.enrollment is self._enrollment(outcome.verified, entry)
+            and outcome.enrollment is self._enrollment(verified, entry)
+            # The list that takes a certificate back may be another group's.
+            and not self._groups.book.has_revoked(
+                verified.enrollment_group, verified.key_slot, verified.issued
+            )
         )
 
     def _enrollment(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from gateway import mqtt
 from gateway.catalog import TemplateCatalog
@@ -19,10 +20,12 @@ from gateway.dps.service import DpsService
 from gateway.edge.storm import _NOT_THE_PEERS_FAULT
 from gateway.exchange import HttpExchange
 from gateway.identity import sas
+from gateway.identity.evidence import CertificateEvidence
 from gateway.refusals import Reason
 from gateway.registry.registry import Registry
 from gateway.secrets import SymmetricKey
-from tests.support.wired import WiredGateway, hub_connect, hub_token
+from tests.support.wired import WiredGateway, hub_connect, hub_token, hub_username
+from tests.unit.identity.certificates import DAY, authority, make, revocation_list
 
 MODEL = "dtmi:com:example:Slow;1"
 GROUP = "G"
@@ -71,6 +74,24 @@ async def test_a_new_device_that_waits_is_refused_and_not_registered(
     look_up.set_result(None)
     assert await peer.answer() == mqtt.Connack(session_present=False, code=5)
     assert not wired.is_connected("d-1")
+    assert await registered(wired) == []
+
+
+async def test_a_new_device_whose_certificate_is_taken_back_while_it_waits_is_refused(
+    wired: WiredGateway, look_up: Any
+) -> None:
+    now = time.time()
+    ca = authority("Factory", start=now - DAY, end=now + DAY)
+    leaf = make("d-1", ca, start=now - DAY, end=now + DAY).certificate
+    pem = ca.certificate.public_bytes(Encoding.PEM).decode()
+    await wired.call("group.create", name="X", attestation="x509")
+    await wired.call("group.set_ca", name="X", slot="primary", certificate=pem, verified=True)
+    peer = wired.peer()
+    peer.dial(mqtt.Connect("d-1", username=hub_username("d-1", model=MODEL)), CertificateEvidence(leaf=leaf))
+    crl = revocation_list(ca, leaf.serial_number, at=now).public_bytes(Encoding.PEM).decode()
+    await wired.call("group.set_crl", name="X", slot="primary", crl=crl)
+    look_up.set_result(None)
+    assert await peer.answer() == mqtt.Connack(session_present=False, code=5)
     assert await registered(wired) == []
 
 

@@ -72,7 +72,10 @@ BAD: dict[str, list[Any]] = {
     "time": ["24:00:00", "22:60", "22:31:61", "22", "", "22:31:07 ", "٢٢:٣١", 5],
     "dateTime": ["2026-11-23", "22:31:07", "2026-02-30T22:31:07Z", "2026-11-23T25:00:00Z", "2026-11-23T", "", 1732400000],
     "duration": ["", "P", "PT", "5S", "P5S", "PT5", "P1DT", 5],
-    **{kind: [{}, [], [1, 2], "POINT (1 2)", geometry("other"), {"type": geometry(kind)["type"]}] for kind in sorted(GEOSPATIAL)},
+    **{
+        kind: [{}, [], [1, 2], "POINT (1 2)", geometry("other"), {"type": geometry(kind)["type"]}]
+        for kind in sorted(GEOSPATIAL)
+    },
 }  # fmt: skip
 
 
