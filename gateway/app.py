@@ -47,7 +47,7 @@ from gateway.open_files import allow_open_files, spare_files
 from gateway.operations import NullSessions, Operations
 from gateway.operations import Sessions as OperatorSessions
 from gateway.refusals import Refused
-from gateway.registry.keyring import load_keyring
+from gateway.registry.keyring import Keyring, load_keyring
 from gateway.registry.registry import Registry
 from gateway.registry.store import SqlStore, Store
 from gateway.registry.twins import Twins
@@ -69,6 +69,7 @@ __all__ = ["Core", "Gateway", "open_core", "serve"]
 
 log = get_logger()
 
+_MAX_NAMED_ROWS = 20
 _TICK_S = 1.0
 _CLOSING_POLL_S = 0.02
 _GC_THRESHOLDS = (50_000, 20, 50)
@@ -111,8 +112,7 @@ async def open_core(
     store = SqlStore(settings.store_url, keyring)
     await store.open()
     log.debug("store.opened", store=settings.store_url.rpartition("/")[2])
-    if store.sealed:
-        log.info("store.sealed", enrollments=store.sealed, key=keyring.current)
+    _report_sealing(store, keyring)
     try:
         registry = Registry(store, settings.registry)
         twins = Twins(store, registry.registrar, settings.twin)
@@ -164,6 +164,22 @@ async def open_core(
             await registry.stop()
     finally:
         await store.close()
+
+
+def _report_sealing(store: SqlStore, keyring: Keyring) -> None:
+    sealed, left = store.sealing
+    if sealed:
+        log.info("store.sealed", enrollments=sealed, key=keyring.current)
+    if left:
+        log.warning(
+            "store.unsealed", rows=", ".join(left[:_MAX_NAMED_ROWS]), count=len(left),
+            hint="they are damaged: keep every key they may be encrypted with, and restore them from a backup",
+        )  # fmt: skip
+    if store.holds_remains:
+        log.warning(
+            "store.unscrubbed",
+            hint="keys may be left in free pages of the file as they were: close whatever else has it open, and restart",
+        )
 
 
 class Gateway:

@@ -48,6 +48,9 @@ EVENTS: Final[dict[str, str]] = {
     # The store
     "store.opened": "the database is at the current schema",
     "store.sealed": "so many enrollments were encrypted, with this key: at the first start with a key, and after it changed",
+    "store.unsealed": "rows are damaged, and stay in the clear or under an old key; `rows` names the first of `count`",
+    "store.unscrubbed": "what is encrypted now may be in free pages of the file as it was; the next start erases it",
+    "store.damaged": "a row can't be read: its device is told that the store is not available, others are not concerned",
     "store.failed": "a commit or a query failed; those who waited for it were told so",
     # Operators and applications
     "operation.failed": "an operator's verb broke on a fault of the gateway's own",

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,8 +14,11 @@ from gateway.errors import OperationError
 
 if TYPE_CHECKING:
     from gateway.registry.keyring import Keyring
+    from gateway.registry.store import SqlStore
 
 __all__ = ["app"]
+
+_MAX_NAMED_ROWS: Final = 20
 
 app = typer.Typer(
     help="The key that devices' and groups' keys are encrypted with in the database.", no_args_is_help=True
@@ -42,7 +45,8 @@ def new(
 def rotate(config: Config = CONFIG, as_json: Json = False) -> None:
     """Encrypt everything with a new key, and forget the old one. The gateway must be stopped.
 
-    Whenever it is interrupted, the key file has every key that the database needs: run it again.
+    Whenever it is interrupted, the key file has every key that the database needs: run it again. Nor is the old one
+    forgotten while a row is damaged, so that it can't be encrypted anew: the error says which.
     """
     from gateway.registry.keyring import (  # noqa: PLC0415
         ENVIRONMENT,
@@ -71,8 +75,22 @@ def rotate(config: Config = CONFIG, as_json: Json = False) -> None:
         fresh = new_key()
         write_key_file(file, [fresh, *read_key_file(file)])
         keyring = load_keyring(settings)
-        sealed = asyncio.run(_seal(settings.store_url, keyring))
+        store = asyncio.run(_seal(settings.store_url, keyring))
+        sealed, left = store.sealing
+        if left:
+            named = ", ".join(left[:_MAX_NAMED_ROWS])
+            raise OperationError(
+                f"{sealed} rows are encrypted with the new key {keyring.current}, but {len(left)} are damaged and can't be,"
+                f" so the old keys stay in {file} behind it: {named}",
+                hint="restore them from a backup, or delete them (gateway enrollment delete), and run it again",
+            )
         write_key_file(file, [fresh])
+    if store.holds_remains:
+        typer.echo(
+            "warning: another program reads the database, so what the old key encrypted is still in its file;"
+            " the next start of the gateway erases it",
+            err=True,
+        )
     if as_json:
         print_json({"file": str(file), "key": keyring.current, "enrollments": sealed})
     else:
@@ -81,10 +99,11 @@ def rotate(config: Config = CONFIG, as_json: Json = False) -> None:
         )
 
 
-async def _seal(store_url: str, keyring: "Keyring") -> int:
+async def _seal(store_url: str, keyring: "Keyring") -> "SqlStore":
+    """The store, closed again, with what came of it."""
     from gateway.registry.store import SqlStore  # noqa: PLC0415
 
     store = SqlStore(store_url, keyring)
     await store.open()
     await store.close()
-    return store.sealed
+    return store

@@ -19,7 +19,7 @@ from gateway.enrollment.models import (
     ThumbprintPair,
     TpmAttestation,
 )
-from gateway.errors import ConflictError, NotFoundError, OperationError
+from gateway.errors import ConflictError, NotFoundError, OperationError, StoreCorrupt
 from gateway.log import get_logger
 from gateway.operations.attestation import (
     GivenCredential,
@@ -210,7 +210,12 @@ class EnrollmentOperations:
     async def delete(self, *, device_id: DeviceId, if_match: Etag | None = None) -> dict[str, Any]:
         """Delete the enrollment and close the device's session. The device may come in by a group."""
         async with self._changing:
-            _refuse_changed(await self._get(device_id), if_match)
+            try:
+                _refuse_changed(await self._get(device_id), if_match)
+            except StoreCorrupt:
+                if if_match is not None:
+                    raise
+                # Damaged: to delete it is what brings the device back.
             await self._registry.delete_individual(device_id)
         closed = self._sessions.close_device(device_id, CloseReason.ENROLLMENT_CHANGED)
         log.info("enrollment.changed", device_id=device_id, change="deleted", closed_sessions=closed)

@@ -15,22 +15,25 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import Connection, Table, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select, update
 
 from gateway.errors import SettingsError, StartError, StoreUnavailable
 from gateway.registry import schema
+from gateway.secrets import SymmetricKey
 from gateway.settings import Settings
 
 __all__ = [
     "ENVIRONMENT",
     "NO_KEYS",
     "Keyring",
+    "Sealing",
     "load_keyring",
     "new_key",
     "place_of",
@@ -42,13 +45,22 @@ __all__ = [
 ENVIRONMENT: Final = "GATEWAY_ENCRYPTION_KEY"
 """Keys, separated by commas, the current one first; before `registry.encryption_key_file`."""
 
-_SECRET_FIELDS: Final = frozenset({"primary", "secondary", "deviceKey"})
-"""Of a symmetric key's or a TPM's attestation, as `gateway.registry.records` writes it."""
-
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _PREFIX: Final = "sealed:"
-_WITH_SECRETS: Final = ("symmetricKey", "tpm")
+_SECRETS_OF: Final = {
+    "symmetricKey": ("primary", "secondary"), "tpm": ("deviceKey",), "signingCertificates": (), "thumbprints": (),
+}  # fmt: skip
+"""Type of attestation → its secret fields, as `gateway.registry.records` writes it."""
+
+
+class Sealing(NamedTuple):
+    """What came of bringing every secret under the current key."""
+
+    sealed: int
+    """Rows that were written."""
+    left: tuple[str, ...]
+    """Rows that can't be read, so that they stay under another key, or in the clear: table and id of each."""
 
 
 class Keyring:
@@ -142,17 +154,27 @@ def new_key() -> str:
 
 
 def write_key_file(path: Path, keys: Sequence[str]) -> None:
-    """Put `keys` there, durably, in place of what was there: all of it or nothing. Raises `StartError`."""
+    """Put `keys` there, durably, in place of what was there: all of it or nothing. Raises `StartError`.
+
+    Owner, group and mode stay those of the file that was there, and a link to it stays a link.
+    """
+    path = path.resolve()
     beside = path.with_name(f"{path.name}.new")
     try:
         with contextlib.suppress(FileNotFoundError):
             beside.unlink()
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write("".join(f"{key}\n" for key in keys))
-            file.flush()
-            os.fsync(descriptor)
-        beside.replace(path)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                _set_owner_and_mode(descriptor, path)
+                file.write("".join(f"{key}\n" for key in keys))
+                file.flush()
+                os.fsync(descriptor)
+            beside.replace(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -162,18 +184,32 @@ def write_key_file(path: Path, keys: Sequence[str]) -> None:
         raise StartError(f"{path}: can't be written: {error.strerror}") from None
 
 
-def seal_rows(connection: Connection, keyring: Keyring) -> int:
-    """Bring every secret in the store under the current key. Returns how many rows were written.
+def _set_owner_and_mode(descriptor: int, like: Path) -> None:
+    try:
+        old = like.stat()
+    except FileNotFoundError:
+        return
+    mine = os.fstat(descriptor)
+    if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
+        os.fchown(descriptor, old.st_uid, old.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(old.st_mode))
+
+
+def seal_rows(connection: Connection, keyring: Keyring) -> Sealing:
+    """Bring every secret in the store under the current key.
 
     Raises `StoreUnavailable` if a key is missing that something in the store is encrypted with.
     """
-    return sum(
-        _seal_table(connection, keyring, table)
-        for table in (schema.enrollment_groups, schema.individual_enrollments)
-    )
+    sealed = 0
+    left: list[str] = []
+    for table in (schema.enrollment_groups, schema.individual_enrollments):
+        of_table = _seal_table(connection, keyring, table)
+        sealed += of_table.sealed
+        left += of_table.left
+    return Sealing(sealed, tuple(left))
 
 
-def _seal_table(connection: Connection, keyring: Keyring, table: Table) -> int:
+def _seal_table(connection: Connection, keyring: Keyring, table: Table) -> Sealing:
     (key,) = table.primary_key
     attestation = table.c.attestation
     if keyring.current is None:
@@ -182,32 +218,43 @@ def _seal_table(connection: Connection, keyring: Keyring, table: Table) -> int:
         ).scalar()
         if sealed is not None:
             raise _lacks(sealed.partition(_PREFIX)[2].partition(":")[0], keyring)
-        return 0
-    has_secrets = or_(*(attestation.contains(f'"type": "{kind}"') for kind in _WITH_SECRETS))
-    behind = select(key, attestation).where(
-        has_secrets, ~attestation.contains(f'"{_PREFIX}{keyring.current}:')
-    )
+        return Sealing(0, ())
     changed = 0
+    left: list[str] = []
+    behind = select(key, attestation).where(_may_be_behind(attestation, keyring.current)).order_by(key)
     for row_id, text in connection.execute(behind).all():
         try:
             document = _sealed_anew(text, table, row_id, keyring)
-        except (ValueError, KeyError, TypeError):
-            continue  # damaged: whoever reads the row is told
+        except (ValueError, KeyError, TypeError, AttributeError):
+            left.append(f"{table.name} {row_id!r}")  # damaged: whoever reads the row is told
+            continue
         if document is not None:
             connection.execute(update(table).where(key == row_id).values(attestation=json.dumps(document)))
             changed += 1
-    return changed
+    return Sealing(changed, tuple(left))
+
+
+def _may_be_behind(attestation: ColumnElement[str], current: str) -> ColumnElement[bool]:
+    """Whether not every secret of the row is under the current key, as far as LIKE can tell; however the JSON is set."""
+    sealed = f'"{_PREFIX}{current}:'
+    return or_(
+        and_(attestation.contains('"symmetricKey"'), ~attestation.like(f"%{sealed}%{sealed}%")),
+        and_(attestation.contains('"tpm"'), ~attestation.contains(sealed)),
+        # Of a type that nobody can make out any more.
+        and_(attestation.contains(_PREFIX), ~attestation.contains(sealed)),
+    )
 
 
 def _sealed_anew(text: str, table: Table, row_id: str, keyring: Keyring) -> dict[str, Any] | None:
-    """The attestation with its secrets under the current key; None if it has none."""
+    """The attestation with its secrets under the current key; None if it has none. Raises if it is damaged."""
     document: dict[str, Any] = json.loads(text)
-    if document["type"] not in _WITH_SECRETS:
-        return None
-    for field in _SECRET_FIELDS & document.keys():
+    fields = _SECRETS_OF[document["type"]]
+    for field in fields:
         place = place_of(table, row_id, field)
-        document[field] = keyring.seal(keyring.unseal(document[field], place), place)
-    return document
+        # What is no key is not sealed as if it were one: it is what damage has left of a sealed one.
+        secret = SymmetricKey.from_base64(keyring.unseal(document[field], place))
+        document[field] = keyring.seal(secret.base64, place)
+    return document if fields else None
 
 
 def place_of(table: Table, row_id: str, field: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
-from gateway.errors import StoreUnavailable
+from gateway.errors import StoreCorrupt, StoreUnavailable
 
 __all__ = ["BatchLoader"]
 
@@ -20,7 +20,7 @@ _DRAIN_DEADLINE_S: Final = 10.0
 
 
 class BatchLoader(Generic[T]):
-    """`load` gets keys and returns a value for each of them; its exception goes to all who asked.
+    """`load` gets keys and returns a value for each of them, or why that one has none; its exception goes to all who asked.
 
     `keep` is called with each value before it is handed out. Who waits is bounded by who may ask: connections and
     operators are.
@@ -28,7 +28,7 @@ class BatchLoader(Generic[T]):
 
     def __init__(
         self,
-        load: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]],
+        load: Callable[[Sequence[str]], Awaitable[Mapping[str, T | StoreCorrupt]]],
         *,
         keep: Callable[[str, T], object],
         name: str,
@@ -70,8 +70,13 @@ class BatchLoader(Generic[T]):
             try:
                 found = await self._load(keys)
                 for key in keys:
-                    if key not in self._outdated:
-                        self._answer(key, found[key])
+                    if key in self._outdated:
+                        continue
+                    value = found[key]
+                    if isinstance(value, StoreCorrupt):
+                        self._fail((key,), value)
+                    else:
+                        self._answer(key, value)
             except Exception as error:  # noqa: BLE001 - each of those who asked gets it
                 self._fail(keys, error)
 

@@ -85,7 +85,10 @@ def individual_to_row(individual: IndividualEnrollment, keyring: Keyring) -> dic
 
 
 def individual_from_row(row: Mapping[str, Any], keyring: Keyring) -> IndividualEnrollment:
-    return _read(partial(_individual, keyring), row, "individual enrollment")
+    return _read(
+        partial(_individual, keyring), row, "individual enrollment",
+        hint="delete it (gateway enrollment delete) and enroll the device anew, or restore the database from a backup",
+    )  # fmt: skip
 
 
 def _seal(keyring: Keyring, table: Table, row_id: str, field: str, key: SymmetricKey) -> str:
@@ -96,14 +99,20 @@ def _unseal(keyring: Keyring, table: Table, row_id: str, field: str, stored: str
     return SymmetricKey.from_base64(keyring.unseal(stored, place_of(table, row_id, field)))
 
 
-def _read(convert: Callable[[dict[str, Any]], _Value], row: Mapping[str, Any], noun: str) -> _Value:
+def _read(
+    convert: Callable[[dict[str, Any]], _Value],
+    row: Mapping[str, Any],
+    noun: str,
+    *,
+    hint: str = "restore the database from a backup",
+) -> _Value:
     try:
         return convert(dict(row))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         # The text of `error` may quote the row, and rows hold keys: its type has to do.
         raise StoreCorrupt(
             f"the row of the {noun} {next(iter(row.values()))!r} can't be read ({type(error).__name__})",
-            hint="restore the database from a backup",
+            hint=hint,
         ) from None
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.enrollment.models import IndividualEnrollment
-from gateway.errors import NotFoundError, StoreError
+from gateway.errors import NotFoundError, StoreCorrupt, StoreError
+from gateway.log import get_logger
 from gateway.registry.cache import LruCache
 from gateway.registry.device import Device
 from gateway.registry.loader import BatchLoader
@@ -21,11 +22,14 @@ from gateway.settings import RegistrySettings
 
 __all__ = ["DeviceEntry", "Registry"]
 
+log = get_logger()
+
 _DEVICES_PER_STRANGER: Final = 10
 _MAX_FORGOTTEN: Final = 10_000
 _UNKNOWN: Final = DeviceEntry()
 _MIN_STRANGERS: Final = 1000  # more than one look-up brings
 _LOOKED_UP_TOGETHER: Final = 500
+_NAMED_AS_DAMAGED: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,16 @@ class Registry:
         """Bring all that fits into memory. Raises `StoreError`."""
         entries = await self._store.load_all_entries(at_most=self._cache_size)
         if entries is not None:
-            for device_id, entry in entries.items():
-                self._entries.put(device_id, entry)
             self._holds_all = True
+            damaged: dict[str, StoreCorrupt] = {}
+            for device_id, entry in entries.items():
+                if isinstance(entry, StoreCorrupt):
+                    # Not in memory, and not unknown: who asks for it is told by the store, each time.
+                    self._forget(device_id)
+                    damaged[device_id] = entry
+                else:
+                    self._entries.put(device_id, entry)
+            _report_damaged(damaged)
         self.registrar.start()
 
     async def stop(self) -> None:
@@ -288,8 +299,13 @@ class Registry:
 
     async def individuals_of(self, device_ids: Sequence[str]) -> dict[str, IndividualEnrollment]:
         """The individual enrollments of those that have one. At most 500 at a time."""
-        entries = await self._store.load_entries(device_ids)
-        return {id_: entry.individual for id_, entry in entries.items() if entry.individual is not None}
+        found: dict[str, IndividualEnrollment] = {}
+        for device_id, entry in (await self._store.load_entries(device_ids)).items():
+            if isinstance(entry, StoreCorrupt):
+                raise entry
+            if entry.individual is not None:
+                found[device_id] = entry.individual
+        return found
 
     async def list_individuals(
         self, *, after: str | None = None, limit: int = 100
@@ -310,6 +326,15 @@ class Registry:
             await write
         finally:  # a write that failed, or whose operator went away, may be in the store all the same
             self._forget(registration_id)
+
+
+def _report_damaged(damaged: Mapping[str, StoreCorrupt]) -> None:
+    for device_id in sorted(damaged)[:_NAMED_AS_DAMAGED]:
+        error = damaged[device_id]
+        log.error("store.damaged", device_id=device_id, error=error.message, hint=error.hint)
+    if len(damaged) > _NAMED_AS_DAMAGED:
+        more = f"so are the rows of {len(damaged) - _NAMED_AS_DAMAGED} more devices"
+        log.error("store.damaged", error=more, hint="restore the database from a backup")
 
 
 def _settle(future: "asyncio.Future[None]", error: StoreError | None) -> None:

@@ -98,7 +98,7 @@ class SqliteThread:
         self._connection: sqlite3.Connection | None = None
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """The result of `work`; raises what it raises, and `sqlite3.Error`."""
+        """The result of `work`; raises what it raises, `StoreUnavailable` and `sqlite3.Error`."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._do, work)
 
     async def write(self, work: Callable[[sqlite3.Connection], None]) -> None:
@@ -114,15 +114,14 @@ class SqliteThread:
     # In the thread
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._file.check()
         if self._connection is None:
-            self._file.check()
             connection = sqlite3.connect(self._file.path, isolation_level=None)
             tune(connection, None)
             self._connection = connection
         return work(self._connection)
 
     def _transact(self, work: Callable[[sqlite3.Connection], None]) -> None:
-        self._file.check()
         self._do(lambda connection: _transaction(connection, work))
 
     def _disconnect(self) -> None:

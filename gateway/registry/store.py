@@ -25,7 +25,7 @@ from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment
 from gateway.errors import StoreCorrupt, StoreError, StoreUnavailable
 from gateway.registry import schema
 from gateway.registry.device import Device
-from gateway.registry.keyring import NO_KEYS, Keyring, seal_rows
+from gateway.registry.keyring import NO_KEYS, Keyring, Sealing, seal_rows
 from gateway.registry.migrate import migrate
 from gateway.registry.operators import SqlOperatorStore
 from gateway.registry.records import (
@@ -67,6 +67,9 @@ class DeviceEntry:
 
     device: Device | None = None
     individual: IndividualEnrollment | None = None
+
+
+_NO_ENTRY: Final = DeviceEntry()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,11 +159,14 @@ class Store(Protocol):
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
-    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+    async def load_all_entries(self, *, at_most: int) -> Mapping[str, DeviceEntry | StoreCorrupt] | None:
         """Every entry there is; None if there are more, or if somebody else may write to the store meanwhile."""
         ...
 
-    async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]: ...
+    async def load_entries(self, device_ids: Sequence[str]) -> Mapping[str, DeviceEntry | StoreCorrupt]:
+        """An entry for every id, empty for one that is unknown; why there is none where a row is damaged."""
+        ...
+
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]: ...
     async def commit(self, batch: Batch) -> None: ...
     async def list_devices(self, query: DeviceQuery, *, after: str | None, limit: int) -> list[Device]: ...
@@ -183,8 +189,10 @@ class SqlStore:
     def __init__(self, url: str, keyring: Keyring = NO_KEYS) -> None:
         self._given_url = url
         self._keyring = keyring
-        self.sealed = 0
-        """How many enrollments `open` has encrypted anew."""
+        self.sealing = Sealing(0, ())
+        """What `open` has encrypted anew."""
+        self.holds_remains = False
+        """Whether what is encrypted now may still be in free pages of SQLite's file as it was: the next `open` erases it."""
         self._group_from_row = partial(group_from_row, keyring=keyring)
         self._individual_from_row = partial(individual_from_row, keyring=keyring)
         self._engine: AsyncEngine | None = None
@@ -207,14 +215,14 @@ class SqlStore:
                     # of a migration must not leave half of one.
                     await connection.exec_driver_sql("BEGIN IMMEDIATE")
                 await connection.run_sync(migrate)
-                self.sealed = await connection.run_sync(seal_rows, self._keyring)
-                if self.sealed and is_sqlite(engine.url):
+                self.sealing = await connection.run_sync(seal_rows, self._keyring)
+                if self.sealing.sealed and is_sqlite(engine.url):
                     await connection.exec_driver_sql(f"PRAGMA user_version={_UNSCRUBBED}")
             if is_sqlite(engine.url):
                 # Readers beside a writer. It is written into the file, so not before the file is known to be ours.
                 async with self._reading() as connection:
                     await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-                    await connection.run_sync(_scrub)
+                    self.holds_remains = not await connection.run_sync(_scrub)
                 file = self._sqlite_file = DatabaseFile(file_of(engine.url))
                 self._sqlite_writer = SqliteThread(file, "registrations")
                 self._sqlite_reader = SqliteThread(file, "look-ups")
@@ -231,33 +239,49 @@ class SqlStore:
             await self._engine.dispose()
             self._engine = None
 
-    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry | StoreCorrupt] | None:
         """Every entry there is; None if there are more, or if somebody else may write to the store meanwhile."""
         if self._sqlite_reader is None:
             return None  # several gateways may share a database server
         async with self._translated():
             found = await self._sqlite_reader.read(partial(_read_all_from_sqlite, at_most))
-            if found is None:
-                return None
-            devices, individuals = found
-            known = {device.id: device for device in map(device_from_row, devices)}
-            enrolled = {one.registration_id: one for one in map(self._individual_from_row, individuals)}
-        return {
-            id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_))
-            for id_ in known.keys() | enrolled.keys()
-        }
+        if found is None:
+            return None
+        devices, individuals = found
+        return self._entries_of(devices, individuals)
 
-    async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:
-        """An entry for every id, empty for one that is unknown."""
+    async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry | StoreCorrupt]:
+        """An entry for every id, empty for one that is unknown; why there is none where a row is damaged."""
         devices, individuals = await self._rows_of(
             device_ids,
             (schema.devices, schema.devices.c.id),
             (schema.individual_enrollments, schema.individual_enrollments.c.registration_id),
         )
-        async with self._translated():
-            known = {device.id: device for device in map(device_from_row, devices)}
-            enrolled = {one.registration_id: one for one in map(self._individual_from_row, individuals)}
-        return {id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_)) for id_ in device_ids}
+        return dict.fromkeys(device_ids, _NO_ENTRY) | self._entries_of(devices, individuals)
+
+    def _entries_of(
+        self, devices: Iterable[Mapping[str, Any]], individuals: Iterable[Mapping[str, Any]]
+    ) -> dict[str, DeviceEntry | StoreCorrupt]:
+        """A row that can't be read costs its own device its entry, and nobody else. It must not become an entry without
+        an enrollment: a group might let that device in."""
+        known: dict[str, Device] = {}
+        enrolled: dict[str, IndividualEnrollment] = {}
+        damaged: dict[str, StoreCorrupt] = {}
+        for row in devices:
+            try:
+                known[row["id"]] = device_from_row(row)
+            except StoreError as error:
+                damaged[row["id"]] = self._placed(error)
+        for row in individuals:
+            try:
+                enrolled[row["registration_id"]] = self._individual_from_row(row)
+            except StoreError as error:
+                damaged[row["registration_id"]] = self._placed(error)
+        entries: dict[str, DeviceEntry | StoreCorrupt] = {
+            id_: DeviceEntry(device=known.get(id_), individual=enrolled.get(id_))
+            for id_ in known.keys() | enrolled.keys()
+        }
+        return entries | damaged
 
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]:
         (twins,) = await self._rows_of(device_ids, (schema.twins, schema.twins.c.device_id))
@@ -401,14 +425,26 @@ class SqlStore:
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise _translate(error, self._given_url) from error
         except StoreCorrupt as error:
-            raise StoreCorrupt(f"{_place(self._given_url)}: {error.message}", hint=error.hint) from error
+            raise self._placed(error) from error
+
+    def _placed(self, error: StoreError) -> StoreCorrupt:
+        return StoreCorrupt(f"{_place(self._given_url)}: {error.message}", hint=error.hint)
 
 
-def _scrub(connection: Connection) -> None:
-    """Write the file anew if it held secrets that are encrypted now: what SQLite frees it does not erase."""
-    if connection.exec_driver_sql("PRAGMA user_version").scalar() == _UNSCRUBBED:
-        for statement in ("VACUUM", "PRAGMA user_version=0", "PRAGMA wal_checkpoint(TRUNCATE)"):
-            connection.exec_driver_sql(statement)
+def _scrub(connection: Connection) -> bool:
+    """Write the file anew if it held secrets that are encrypted now: what SQLite frees it does not erase.
+
+    False if that must be done again: somebody else reads the database, so that the old file could not be replaced.
+    """
+    if connection.exec_driver_sql("PRAGMA user_version").scalar() != _UNSCRUBBED:
+        return True
+    connection.exec_driver_sql("VACUUM")
+    # Until this has been done the new content is in the -wal only, and the file has the old one. The mark goes last.
+    busy = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+    if busy:
+        return False
+    connection.exec_driver_sql("PRAGMA user_version=0")
+    return True
 
 
 def _write_to_sqlite(batch: Batch, connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment
+from gateway.errors import StoreCorrupt
 from gateway.registry.device import Device
 from gateway.registry.store import Batch, DeviceEntry, DeviceQuery, TemplateRecord, TwinRecord
 
@@ -16,6 +17,7 @@ class MemoryStore:
 
     `commits`, `lookups` and `twin_lookups` list what came. Put errors into `commit_failures` or `load_failures`: each
     is raised once, the first first. Clear `may_commit` or `may_load` to hold the store back until it is set.
+    What is in `damaged` has a row that can't be read.
     `exclusive` says that nobody else writes to it, so that all of it may be kept in memory.
     """
 
@@ -25,6 +27,7 @@ class MemoryStore:
         self.twins: dict[str, TwinRecord] = {}
         self.groups: dict[str, EnrollmentGroup] = {}
         self.individuals: dict[str, IndividualEnrollment] = {}
+        self.damaged: dict[str, StoreCorrupt] = {}
         self.templates: dict[str, TemplateRecord] = {}
         self.commits: list[Batch] = []
         self.lookups: list[list[str]] = []
@@ -73,23 +76,20 @@ class MemoryStore:
         self.devices |= batch.devices
         self.twins |= batch.twins
 
-    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry] | None:
+    async def load_all_entries(self, *, at_most: int) -> dict[str, DeviceEntry | StoreCorrupt] | None:
         ids = self.devices.keys() | self.individuals.keys()
         if not self.exclusive or len(ids) > at_most:
             return None
-        return {
-            id_: DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_))
-            for id_ in ids
-        }
+        return {id_: self._entry(id_) for id_ in ids} | self.damaged
 
-    async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry]:
+    async def load_entries(self, device_ids: Sequence[str]) -> dict[str, DeviceEntry | StoreCorrupt]:
         self.lookups.append(list(device_ids))
-        found = {
-            id_: DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_))
-            for id_ in device_ids
-        }
+        found = {id_: self.damaged.get(id_) or self._entry(id_) for id_ in device_ids}
         await self._loading()
         return found
+
+    def _entry(self, id_: str) -> DeviceEntry:
+        return DeviceEntry(device=self.devices.get(id_), individual=self.individuals.get(id_))
 
     async def load_twins(self, device_ids: Sequence[str]) -> dict[str, TwinRecord]:
         self.twin_lookups.append(list(device_ids))

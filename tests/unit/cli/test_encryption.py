@@ -152,6 +152,42 @@ def test_rotation_encrypts_everything_anew_and_forgets_the_old_key(config: Path)
     assert group_key(config) == key
 
 
+def test_a_rotation_keeps_the_old_key_while_a_damaged_row_needs_it_and_says_which(config: Path) -> None:
+    key, (old,) = group_key(config), read_key_file(key_file(config))
+    run_cli("enrollment", "create", "mill-1", "-c", config)
+    database_file = config.parent / "state" / "gateway.db"
+    with closing(sqlite3.connect(database_file)) as database:
+        (text,) = database.execute("SELECT attestation FROM individual_enrollments").fetchone()
+        document = json.loads(text)
+        document["primary"] = f"{document['primary'][:-12]}AAAAAAAAAAA="
+        database.execute("UPDATE individual_enrollments SET attestation = ?", (json.dumps(document),))
+        database.commit()
+
+    done = run_cli("encryption-key", "rotate", "-c", config, check=False)
+
+    assert done.returncode == 1
+    assert "1 are damaged" in done.stderr
+    assert "individual_enrollments 'mill-1'" in done.stderr
+    new, *others = read_key_file(key_file(config))
+    assert (new != old, others) == (True, [old])
+    assert group_key(config) == key
+    # What is whole of that row can still be had, and once it is gone the old keys go too.
+    place = "individual_enrollments/mill-1/secondary"
+    assert load_keyring(load_settings(config)).unseal(document["secondary"], place)
+    run_cli("enrollment", "delete", "mill-1", "-c", config)
+    encryption.rotate(config=config, as_json=True)
+    assert len(read_key_file(key_file(config))) == 1
+    assert group_key(config) == key
+
+
+def test_a_rotation_beside_a_reader_says_that_the_old_is_still_in_the_file(config: Path) -> None:
+    with closing(sqlite3.connect(config.parent / "state" / "gateway.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM devices").fetchone()
+        done = run_cli("encryption-key", "rotate", "-c", config)
+    assert "another program reads the database" in done.stderr
+
+
 class _PowerCutError(Exception):
     pass
 

@@ -1,7 +1,11 @@
 """Secrets at rest: what is encrypted, with which key, and what happens when a key is missing."""
 
+import asyncio
 import base64
+import os
+import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -9,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from gateway.enrollment.models import EnrollmentGroup, IndividualEnrollment, SymmetricKeys, TpmAttestation
-from gateway.errors import SettingsError, StoreCorrupt, StoreUnavailable
+from gateway.errors import SettingsError, StartError, StoreCorrupt, StoreUnavailable
 from gateway.identity.tpm import StorageKey
+from gateway.registry import sqlite
 from gateway.registry.keyring import (
     ENVIRONMENT,
     NO_KEYS,
@@ -86,7 +91,7 @@ async def test_keys_read_as_they_were_written_and_are_nowhere_on_the_disk(path: 
         entries = await store.load_all_entries(at_most=10)
         assert entries is not None
         assert entries["i"].individual == individual()
-        assert store.sealed == 0
+        assert store.sealing.sealed == 0
     assert not holds_a_key(path)
 
 
@@ -115,11 +120,11 @@ async def test_a_database_in_the_clear_is_encrypted_at_the_first_start_with_a_ke
     assert holds_a_key(path)
 
     async with opened(path, OLD) as store:
-        assert store.sealed == 2
+        assert store.sealing.sealed == 2
         assert await store.load_groups() == [group()]
         assert not holds_a_key(path)
     async with opened(path, OLD) as store:
-        assert store.sealed == 0
+        assert store.sealing.sealed == 0
 
 
 async def test_an_erasure_that_was_interrupted_is_done_at_the_next_start(path: Path) -> None:
@@ -142,11 +147,116 @@ async def test_an_erasure_that_was_interrupted_is_done_at_the_next_start(path: P
         assert database.execute("PRAGMA user_version").fetchone() == (0,)
 
 
+async def test_an_erasure_that_another_reader_keeps_from_being_done_is_done_at_the_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(path, NO_KEYS)
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM devices").fetchone()  # it goes on seeing the file as it is now
+        monkeypatch.setattr(sqlite, "_BUSY_TIMEOUT_MS", 1)
+        async with opened(path, OLD) as store:
+            assert store.sealing.sealed == 2
+            assert store.holds_remains
+            assert reader.execute("PRAGMA user_version").fetchone() == (0,)  # as it sees it
+            reader.execute("COMMIT")
+            assert reader.execute("PRAGMA user_version").fetchone() == (1,)
+    async with opened(path, OLD) as store:
+        assert not store.holds_remains
+        assert not holds_a_key(path)
+
+
+@pytest.mark.parametrize("statement", ["VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA user_version=0"])
+async def test_an_erasure_that_is_cut_off_after_any_of_its_steps_is_done_by_the_next_start(
+    path: Path, statement: str
+) -> None:
+    await fill(path, NO_KEYS)
+    program = """
+import asyncio, os, signal, sys
+from sqlalchemy import Connection
+from gateway.registry.keyring import Keyring
+from gateway.registry.store import SqlStore
+
+execute = Connection.exec_driver_sql
+
+def execute_and_die(self, statement, *rest):
+    result = execute(self, statement, *rest)
+    if statement == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return result
+
+Connection.exec_driver_sql = execute_and_die
+asyncio.run(SqlStore(sys.argv[1], Keyring([bytes(32)])).open())
+"""
+    url = f"sqlite+aiosqlite:///{path}"
+    died = await asyncio.create_subprocess_exec(sys.executable, "-c", program, url, statement)
+    assert await died.wait() == -signal.SIGKILL
+    async with opened(path, OLD):
+        assert not holds_a_key(path)
+
+
+async def test_keys_are_encrypted_however_their_json_is_set(path: Path) -> None:
+    await fill(path, NO_KEYS)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE enrollment_groups SET attestation = replace(attestation, '\": ', '\":')")
+        database.execute(
+            "UPDATE individual_enrollments SET attestation = replace(attestation, '\": ', '\" :  ')"
+        )
+        database.commit()
+
+    async with opened(path, OLD) as store:
+        assert store.sealing == (2, ())
+        assert await store.load_groups() == [group()]
+        assert not holds_a_key(path)
+
+
+async def test_a_row_of_which_one_key_only_is_under_the_current_key_is_brought_there(path: Path) -> None:
+    await fill(path, NO_KEYS)
+    place = "individual_enrollments/i/primary"
+    with closing(sqlite3.connect(path)) as database:
+        for key, sealed in ((OTHER, NEW), (SECONDARY, OLD)):
+            place = f"individual_enrollments/i/{'primary' if key is OTHER else 'secondary'}"
+            database.execute(
+                "UPDATE individual_enrollments SET attestation = replace(attestation, ?, ?)",
+                (key.base64, sealed.seal(key.base64, place)),
+            )
+        database.commit()
+    async with opened(path, BOTH) as store:
+        assert store.sealing.sealed == 2
+    async with opened(path, NEW) as store:
+        assert (await store.load_entries(["i"]))["i"].individual == individual()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        'replace(attestation, \'"primary": "sealed\', \'"primary": "seared\')',
+        "replace(attestation, '=\"', '!\"')",
+        "replace(attestation, 'symmetricKey', 'symmetricKex')",
+        "substr(attestation, 1, length(attestation) - 4)",
+        "replace(attestation, '\"secondary\"', '\"secundary\"')",
+    ],
+    ids=["mark", "ciphertext", "type", "cut off", "name of a field"],
+)
+async def test_a_damaged_row_stays_as_it_is_and_is_named(path: Path, damage: str) -> None:
+    await fill(path, OLD)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"UPDATE individual_enrollments SET attestation = {damage}")  # noqa: S608
+        database.commit()
+        before = database.execute("SELECT attestation FROM individual_enrollments").fetchone()
+
+    async with opened(path, BOTH) as store:
+        assert store.sealing == (1, ("individual_enrollments 'i'",))
+        assert await store.load_groups() == [group()]
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT attestation FROM individual_enrollments").fetchone() == before
+
+
 async def test_with_a_new_key_before_the_old_one_everything_comes_under_the_new_one(path: Path) -> None:
     await fill(path, OLD)
 
     async with opened(path, BOTH) as store:
-        assert store.sealed == 2
+        assert store.sealing.sealed == 2
 
     async with opened(path, NEW) as store:
         assert await store.load_groups() == [group()]
@@ -223,6 +333,43 @@ def test_keys_come_from_the_environment_before_the_file_and_from_nowhere_if_neit
 
     monkeypatch.setenv(ENVIRONMENT, f"{third},{first}")
     assert load_keyring(settings(tmp_path, file)).current == Keyring([base64.b64decode(third)]).current
+
+
+def test_a_key_file_that_is_written_anew_keeps_owner_mode_and_the_link_to_it(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    real, link = tmp_path / "elsewhere" / "real.key", tmp_path / "encryption.key"
+    write_key_file(real, [new_key()])
+    real.chmod(0o640)
+    if os.geteuid() == 0:  # nobody else may give a file away
+        os.chown(real, 1234, 1235)
+    link.symlink_to(real)
+    before = real.stat()
+    fresh = new_key()
+
+    write_key_file(link, [fresh])
+
+    assert link.is_symlink()
+    assert read_key_file(real) == [fresh]
+    after = real.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+    assert [file.name for file in real.parent.iterdir()] == ["real.key"]
+
+
+def test_a_key_file_that_can_t_be_given_to_its_owner_again_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "encryption.key"
+    write_key_file(file, [new_key()])
+    before = file.read_text()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    with pytest.raises(StartError, match="can't be written: Operation not permitted"):
+        write_key_file(file, [new_key()])
+    assert file.read_text() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

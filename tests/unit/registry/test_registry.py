@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.eager import run_eagerly
 from gateway.enrollment.models import IndividualEnrollment, ThumbprintPair
-from gateway.errors import ConflictError, NotFoundError, StoreUnavailable
+from gateway.errors import ConflictError, NotFoundError, StoreCorrupt, StoreUnavailable
 from gateway.registry.device import Device, Status, transition
 from gateway.registry.registry import DeviceEntry, Registry
 from gateway.registry.store import DeviceQuery
@@ -190,6 +191,53 @@ async def test_who_was_forgotten_is_looked_up_even_if_memory_had_everybody() -> 
     with pytest.raises(StoreUnavailable):
         await registry.register(new("mill-2"))
     assert registry.peek("mill-2") is None
+    await registry.stop()
+
+
+async def test_a_device_whose_row_is_damaged_is_no_stranger_and_costs_nobody_else_anything() -> None:
+    store = MemoryStore(exclusive=True)
+    store.devices |= {f"mill-{number}": new(f"mill-{number}") for number in range(3)}
+    store.damaged["mill-1"] = StoreCorrupt("the row can't be read", hint="delete it")
+    registry = Registry(store, RegistrySettings(cache_size=100))
+    with capture_logs() as lines:
+        await registry.start()
+    assert lines == [
+        {
+            "event": "store.damaged", "log_level": "error", "device_id": "mill-1", "error": "the row can't be read",
+            "hint": "delete it",
+        }
+    ]  # fmt: skip
+    assert registry.peek("mill-0") == DeviceEntry(device=store.devices["mill-0"])
+    assert registry.peek("mill-1") is None
+    assert registry.peek("stranger") == DeviceEntry()
+    with pytest.raises(StoreCorrupt):
+        await registry.fetch("mill-1")
+    with pytest.raises(StoreCorrupt):
+        await registry.register(new("mill-1"))
+    with pytest.raises(StoreCorrupt):  # an export must not take it for one without an enrollment
+        await registry.individuals_of(["mill-0", "mill-1"])
+    await registry.stop()
+
+
+async def test_a_damaged_row_fails_whom_it_concerns_and_not_the_others_of_its_query() -> None:
+    store = MemoryStore()
+    store.devices["mill-0"] = new("mill-0")
+    store.damaged["mill-1"] = StoreCorrupt("the row can't be read")
+    registry = Registry(store, RegistrySettings())
+    found = await asyncio.gather(*map(registry.fetch, ("mill-0", "mill-1", "mill-2")), return_exceptions=True)
+    assert store.lookups == [["mill-0", "mill-1", "mill-2"]]
+    assert found == [DeviceEntry(device=store.devices["mill-0"]), store.damaged["mill-1"], DeviceEntry()]
+    assert registry.peek("mill-1") is None
+
+
+async def test_of_many_damaged_rows_the_first_are_named_and_the_rest_are_counted() -> None:
+    store = MemoryStore(exclusive=True)
+    store.damaged |= {f"mill-{number:03}": StoreCorrupt("can't be read") for number in range(103)}
+    registry = Registry(store, RegistrySettings(cache_size=200))
+    with capture_logs() as lines:
+        await registry.start()
+    assert len(lines) == 101
+    assert lines[-1]["error"] == "so are the rows of 3 more devices"
     await registry.stop()
 
 

@@ -456,16 +456,21 @@ async def test_a_damaged_page_is_found_when_it_is_read(store: SqlStore, path: Pa
 async def test_a_row_that_can_t_be_read_is_named_without_its_secrets(
     store: SqlStore, path: Path, damage: str, row: str
 ) -> None:
-    await commit(store, device("a"))
+    other = device("b")
+    await commit(store, device("a"), other)
     await store.save_individual(IndividualEnrollment.new("a", KEYS, now=1.0))
     with sqlite3.connect(path) as connection:
-        connection.execute(damage)
+        connection.execute(f"{damage} WHERE {'id' if 'devices' in damage else 'registration_id'} = 'a'")
     connection.close()
-    with pytest.raises(StoreCorrupt) as failed:
-        await store.load_entries(["a"])
-    assert row in str(failed.value)
-    assert str(path) in str(failed.value)
-    assert KEYS.primary.base64 not in str(failed.value)
+    for entries in (await store.load_entries(["a", "b", "c"]), await store.load_all_entries(at_most=10)):
+        assert entries is not None
+        failed = entries["a"]
+        assert isinstance(failed, StoreCorrupt)  # and no entry without an enrollment
+        assert row in str(failed)
+        assert str(path) in str(failed)
+        assert KEYS.primary.base64 not in str(failed)
+        assert entries["b"] == DeviceEntry(device=other)
+        assert entries.get("c", DeviceEntry()) == DeviceEntry()
 
 
 async def test_a_database_that_another_process_holds_is_unavailable_and_nothing_is_half_written(
