@@ -80,8 +80,8 @@ def rotate(config: Config = CONFIG, as_json: Json = False) -> None:
         if left:
             named = ", ".join(left[:_MAX_NAMED_ROWS])
             raise OperationError(
-                f"{sealed} rows are encrypted with the new key {keyring.current}, but {len(left)} are damaged and can't be,"
-                f" so the old keys stay in {file} behind it: {named}",
+                f"damaged rows can't be encrypted with the new key {keyring.current}, so the old keys stay in {file}"
+                f" behind it ({len(left)} of {sealed + len(left)}: {named})",
                 hint="restore them from a backup, or delete them (gateway enrollment delete), and run it again",
             )
         write_key_file(file, [fresh])

@@ -16,7 +16,7 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +32,7 @@ from gateway.settings import Settings
 __all__ = [
     "ENVIRONMENT",
     "NO_KEYS",
+    "SECRETS_OF",
     "Keyring",
     "Sealing",
     "load_keyring",
@@ -45,13 +46,14 @@ __all__ = [
 ENVIRONMENT: Final = "GATEWAY_ENCRYPTION_KEY"
 """Keys, separated by commas, the current one first; before `registry.encryption_key_file`."""
 
-_KEY_BYTES: Final = 32
-_NONCE_BYTES: Final = 12
-_PREFIX: Final = "sealed:"
-_SECRETS_OF: Final = {
+SECRETS_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "symmetricKey": ("primary", "secondary"), "tpm": ("deviceKey",), "signingCertificates": (), "thumbprints": (),
 }  # fmt: skip
 """Type of attestation → its secret fields, as `gateway.registry.records` writes it."""
+
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_PREFIX: Final = "sealed:"
 
 
 class Sealing(NamedTuple):
@@ -73,6 +75,14 @@ class Keyring:
         self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
         self.current = next(iter(self._ciphers), None)
         """The id of the key that encrypts: eight hexadecimal digits, no secret. None if there is none."""
+
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._ciphers
+
+    @staticmethod
+    def key_of(stored: str) -> str | None:
+        """The id of the key that `stored` is encrypted with; None if it is in the clear."""
+        return stored[len(_PREFIX) :].partition(":")[0] if stored.startswith(_PREFIX) else None
 
     @classmethod
     def parse(cls, text: str, *, source: str) -> "Keyring":
@@ -248,7 +258,7 @@ def _may_be_behind(attestation: ColumnElement[str], current: str) -> ColumnEleme
 def _sealed_anew(text: str, table: Table, row_id: str, keyring: Keyring) -> dict[str, Any] | None:
     """The attestation with its secrets under the current key; None if it has none. Raises if it is damaged."""
     document: dict[str, Any] = json.loads(text)
-    fields = _SECRETS_OF[document["type"]]
+    fields = SECRETS_OF[document["type"]]
     for field in fields:
         place = place_of(table, row_id, field)
         # What is no key is not sealed as if it were one: it is what damage has left of a sealed one.

@@ -1,5 +1,6 @@
 """What `gateway doctor` finds in a set-up that somebody has spoilt."""
 
+import json
 import os
 import shutil
 import sqlite3
@@ -7,11 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway import pki
 from gateway.cli import doctor
 from gateway.cli.doctor import Finding, Level, examine
+from gateway.registry.keyring import ENVIRONMENT, load_keyring, new_key
 from gateway.settings import load_settings
 from tests.support.gateway_process import run_cli
 
@@ -111,13 +115,225 @@ def test_what_is_spoilt_is_found_with_what_to_do(
     assert found.todo
 
 
-def test_keys_in_the_clear_are_a_warning(setup: Path) -> None:
+def key_ids(config: Path) -> str:
+    (found,) = findings(config, "encryption")
+    return found.found.rpartition(" ")[2]
+
+
+def clear_keys(config: Path) -> None:
+    """As a gateway without encryption leaves them."""
+    keys = load_keyring(load_settings(config))
+    with closing(sqlite3.connect(config.parent / "state" / "gateway.db")) as database:
+        for name, text in database.execute("SELECT id, attestation FROM enrollment_groups").fetchall():
+            document = json.loads(text)
+            if document["type"] == "symmetricKey":
+                for field in ("primary", "secondary"):
+                    document[field] = keys.unseal(document[field], f"enrollment_groups/{name}/{field}")
+            database.execute(
+                "UPDATE enrollment_groups SET attestation = ? WHERE id = ?", (json.dumps(document), name)
+            )
+        database.commit()
+
+
+def test_keys_in_the_clear_are_a_warning_with_and_without_a_key_to_encrypt_them_with(setup: Path) -> None:
+    clear_keys(setup)
+    (found,) = findings(setup, "encryption")
+    assert (found.level, "1 enrollments are in the clear" in found.found) == (Level.WARNING, True)
     in_the_clear(setup)
-    (found,) = findings(setup, "settings")
+    (found,) = findings(setup, "encryption")
     assert (found.level, found.found) == (
         Level.WARNING, "devices' and groups' keys are in the database as they are",
     )  # fmt: skip
-    assert findings(setup, "encryption") == []
+
+
+def test_a_key_that_is_not_the_database_s_is_bad_and_so_is_none_and_the_right_one_is_named(
+    setup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = key_ids(setup)
+    monkeypatch.setenv(ENVIRONMENT, new_key())
+    (found,) = findings(setup, "encryption")
+    assert (found.level, f"encrypted with {right}" in found.found) == (Level.BAD, True)
+    monkeypatch.delenv(ENVIRONMENT)
+    (setup.parent / "encryption.key").write_text(f"{new_key()}\n")
+    (found,) = findings(setup, "encryption")
+    assert (found.level, f"encrypted with {right}" in found.found) == (Level.BAD, True)
+    in_the_clear(setup)
+    (found,) = findings(setup, "encryption")
+    assert found.level is Level.BAD
+    assert f"encrypted with {right}, and no key is named" in found.found
+
+
+def test_a_row_that_can_t_be_read_is_bad_and_named(setup: Path) -> None:
+    with closing(sqlite3.connect(setup.parent / "state" / "gateway.db")) as database:
+        database.execute(
+            "UPDATE enrollment_groups SET attestation = replace(attestation, 'sealed', 'seared')"
+        )
+        database.commit()
+    (found,) = findings(setup, "encryption")
+    assert (found.level, found.found) == (
+        Level.BAD, "1 rows can't be read: enrollment_groups 'SAS-IoT-Devices'",
+    )  # fmt: skip
+
+
+def test_before_the_first_start_the_key_is_all_there_is_to_look_at(setup: Path) -> None:
+    shutil.rmtree(setup.parent / "state")
+    (found,) = findings(setup, "encryption")
+    assert found.level is Level.OK
+
+
+def test_a_group_s_ca_that_nears_its_end_is_a_warning_and_then_it_is_bad(setup: Path) -> None:
+    def of_cas(days: int) -> list[tuple[Level, str]]:
+        found = findings(setup, "certificates", now=time.time() + days * 86_400)
+        return [(each.level, each.found) for each in found if "X509-IoT-Devices" in each.found]
+
+    assert of_cas(0) == []
+    assert of_cas(3640) == [
+        (Level.WARNING, "the primary CA of the group X509-IoT-Devices is good for 10 days")
+    ]
+    assert of_cas(3655) == [
+        (
+            Level.BAD,
+            "the primary CA of the group X509-IoT-Devices expired 5 days ago: its devices are refused",
+        )
+    ]
+
+
+def move_database(config: Path) -> Path:
+    """To where only `registry.url` says that it is."""
+    moved = (config.parent / "state" / "gateway.db").rename(config.parent / "elsewhere.db")
+    text = config.read_text().replace(
+        "    registry:\n", f"    registry:\n      url: 'sqlite+aiosqlite:///{moved}'\n"
+    )
+    config.write_text(text)
+    return moved
+
+
+def test_a_database_file_elsewhere_is_looked_at_as_the_one_in_its_place_is(setup: Path) -> None:
+    moved = move_database(setup)
+    assert [(each.level, each.found.split()[0]) for each in findings(setup, "database")] == [
+        (Level.OK, str(moved))
+    ]
+    moved.chmod(0o644)
+    assert f"others may read {moved}" in [each.found for each in findings(setup, "files")]
+    moved.write_bytes(b"no database at all" * 100)
+    assert [each.level for each in findings(setup, "database")] == [Level.BAD]
+
+
+def test_a_directory_that_others_may_write_to_is_bad_unless_they_may_only_add(setup: Path) -> None:
+    directory = setup.parent
+    for mode in (0o777, 0o770):
+        directory.chmod(mode)
+        assert f"others may replace files in {directory}" in [each.found for each in findings(setup, "files")]
+    directory.chmod(0o1777)
+    assert [each.level for each in findings(setup, "files")] == [Level.OK]
+    directory.chmod(0o700)
+    directory.parent.chmod(0o777)
+    assert f"others may replace files in {directory.parent}" in [
+        each.found for each in findings(setup, "files")
+    ]
+
+
+def test_a_key_file_in_a_directory_that_others_may_write_to_is_bad(setup: Path) -> None:
+    elsewhere = setup.parent / "keys"
+    elsewhere.mkdir(mode=0o700)
+    elsewhere.chmod(0o770)
+    key = (setup.parent / "encryption.key").rename(elsewhere / "encryption.key")
+    setup.write_text(setup.read_text().replace(str(setup.parent / "encryption.key"), str(key)))
+    assert [each.found for each in findings(setup, "files")] == [f"others may replace files in {elsewhere}"]
+
+
+def test_copies_and_passwords_are_secrets_whatever_they_are_called(setup: Path) -> None:
+    there = setup.parent
+    password = (there / "app.password").rename(there / "secret.txt")
+    setup.write_text(setup.read_text().replace("app.password", "secret.txt"))
+    left = [there / "state" / "gateway.db.bak", there / "encryption.key.new", password]
+    for file in left:
+        file.touch()
+        file.chmod(0o644)
+    assert {each.found for each in findings(setup, "files")} == {f"others may read {file}" for file in left}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "says"),
+    [
+        ("gateway.yaml", 0o660, "its group may change"),
+        ("gateway.yaml", 0o666, "anybody may change"),
+        ("server.crt", 0o666, "anybody may change"),
+    ],
+)
+def test_what_others_may_change_is_bad(setup: Path, name: str, mode: int, says: str) -> None:
+    (setup.parent / name).chmod(mode)
+    assert [each.found for each in findings(setup, "files")] == [f"{says} {setup.parent / name}"]
+
+
+def test_a_password_of_a_database_server_in_a_file_that_others_may_read_is_bad(setup: Path) -> None:
+    text = setup.read_text()
+    setup.write_text(
+        text.replace("    registry:\n", "    registry:\n      url: postgresql+asyncpg://g:secret@db/g\n")
+    )
+    setup.chmod(0o644)
+    found = findings(setup, "files")
+    assert [each.found for each in found] == [f"others may read the database's password in {setup}"]
+    assert "secret" not in str(found)
+
+
+def put_certificate(config: Path, issued: pki.IssuedCertificate, *more: bytes) -> None:
+    (config.parent / "server.crt").write_bytes(issued.chain_pem + b"".join(more))
+    (config.parent / "server.key").write_bytes(issued.key_pem)
+
+
+def test_the_server_s_certificate_has_to_be_good_now_name_a_host_and_have_its_key(setup: Path) -> None:
+    now, ca = time.time(), pki.create_ca("A CA")
+
+    def says() -> list[tuple[Level, str]]:
+        return [
+            (each.level, each.found.replace(f"{setup.parent}/", ""))
+            for each in findings(setup, "certificates")
+        ]
+
+    put_certificate(setup, pki.issue_server(ca, ["localhost"], now=now + 3 * 86_400, days=10))
+    assert says() == [(Level.BAD, "server.crt is not good yet")]
+    put_certificate(setup, pki.issue_server(ca, ["elsewhere.example"], days=90))
+    assert says() == [
+        (Level.OK, "server.crt is good for 90 days"),
+        (Level.BAD, "server.crt names none of the hosts localhost, 127.0.0.1"),
+    ]
+    put_certificate(setup, pki.issue_server(ca, ["localhost"], days=90))
+    (setup.parent / "server.key").write_bytes(pki.issue_server(ca, ["localhost"]).key_pem)
+    assert says() == [
+        (Level.OK, "server.crt is good for 90 days"), (Level.BAD, "server.key: not the key of server.crt"),
+    ]  # fmt: skip
+    (setup.parent / "server.key").write_text("no key")
+    assert says()[1:] == [(Level.BAD, "server.key: not a PEM file of the expected kind")]
+
+
+def test_a_ca_in_the_server_s_file_that_expired_is_bad(setup: Path) -> None:
+    now = time.time()
+    root = pki.create_ca("A root", now=now - 400 * 86_400)
+    gone = pki.create_intermediate(root, "The one between", now=now - 100 * 86_400, days=50)
+    put_certificate(setup, pki.issue_server(pki.create_ca("A CA"), ["localhost"]), gone.certificate_pem)
+    (found,) = findings(setup, "certificates")
+    assert (found.level, "the CA 'The one between' in it expired 50 days ago" in found.found) == (
+        Level.BAD,
+        True,
+    )
+
+
+def test_what_may_not_be_looked_at_is_a_finding_beside_the_others(
+    setup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, real = setup.parent / "encryption.key", os.stat
+
+    def refuse(path: Any, **more: Any) -> os.stat_result:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(closed))
+        return real(path, **more)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    (setup.parent / "ca.key").chmod(0o644)
+    assert {(each.level, each.found) for each in findings(setup, "files")} == {
+        (Level.BAD, f"{closed}: Permission denied"), (Level.BAD, f"others may read {setup.parent / 'ca.key'}"),
+    }  # fmt: skip
 
 
 def test_a_certificate_that_expires_soon_is_a_warning_and_then_it_is_bad(setup: Path) -> None:
