@@ -64,11 +64,12 @@ def test_after_kill_9_every_acknowledged_device_is_there_once_and_as_it_was_ackn
 
     with sqlite3.connect(database) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-        stored = connection.execute("SELECT id, etag FROM devices").fetchall()
+        stored = dict(connection.execute("SELECT id, etag FROM devices").fetchall())
         reported = dict(connection.execute("SELECT device_id, reported_version FROM twins").fetchall())
     connection.close()
-    assert len(stored) == len(dict(stored))
-    assert devices.items() <= dict(stored).items()
+    # The one of the two racing registrations that was acknowledged, and nothing that was not asked for.
+    assert {id_: etag for id_, etag in stored.items() if id_ in devices} == devices
+    assert len(stored) - len(devices) <= 2 * CONCURRENT  # what each life had on its way
     assert {id_: version for id_, version in twins.items() if version}.items() <= reported.items()
 
 

@@ -13,6 +13,7 @@ from gateway import pki
 from gateway.errors import ConflictError, GatewayError, NotFoundError, OperationError, TemplateError
 from gateway.operations import VERBS, NullSessions
 from gateway.registry.device import Status
+from gateway.registry.store import Batch, DeviceEntry
 from gateway.session import CloseReason
 from tests.support.bench import NOW, ROOT, Bench, open_bench
 
@@ -319,6 +320,40 @@ async def test_a_waiting_device_is_approved(bench: Bench) -> None:
     assert (await bench.call("device.approve", device_id="a"))["status"] == "registered"
     with pytest.raises(ConflictError, match="a is registered: it can't be approved"):
         await bench.call("device.approve", device_id="a")
+
+
+@pytest.mark.parametrize("verb", ["block", "delete"])
+async def test_a_change_is_answered_when_it_is_durable_and_not_before(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    await bench.device("mill-1")
+    commit, asked, may_commit = bench.store.commit, asyncio.Event(), asyncio.Event()
+
+    async def held(batch: Batch) -> None:
+        asked.set()
+        await may_commit.wait()
+        await commit(batch)
+
+    monkeypatch.setattr(bench.store, "commit", held)
+    answered = asyncio.create_task(bench.call(f"device.{verb}", device_id="mill-1"))
+    await asked.wait()
+    await turns()
+    assert not answered.done()
+    device = bench.registry.peek("mill-1")
+    assert device is not None
+    assert device.device is not None
+    assert device.device.status is Status.PROVISIONED  # what is not durable is not in force either
+    may_commit.set()
+    await answered
+    stored = (await bench.store.load_entries(["mill-1"]))["mill-1"]
+    assert isinstance(stored, DeviceEntry)
+    assert (stored.device.status if stored.device else None) == (Status.BLOCKED if verb == "block" else None)
+
+
+async def turns() -> None:
+    """Let everything that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 async def test_blocking_closes_the_session_after_the_block_is_durable(bench: Bench) -> None:

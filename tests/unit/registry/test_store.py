@@ -315,14 +315,20 @@ async def test_every_connection_commits_durably_and_lets_readers_read_meanwhile(
         reading = [tasks.create_task(ask_pragmas(store)) for _ in range(3)]
     full = 2
     assert [task.result() for task in reading] == [("wal", full, 5000)] * 3
+    for thread in (store._sqlite_writer, store._sqlite_reader):
+        assert thread is not None
+        found = await thread.read(
+            lambda connection: [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in _PRAGMAS]
+        )
+        assert found == ["wal", full, 5000]
+
+
+_PRAGMAS = ("journal_mode", "synchronous", "busy_timeout")
 
 
 async def ask_pragmas(store: SqlStore) -> tuple[str, int, int]:
     async with store._reading() as connection:
-        found = [
-            (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one()
-            for name in ("journal_mode", "synchronous", "busy_timeout")
-        ]
+        found = [(await connection.exec_driver_sql(f"PRAGMA {name}")).scalar_one() for name in _PRAGMAS]
         return found[0], found[1], found[2]
 
 
