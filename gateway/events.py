@@ -16,6 +16,7 @@ EVENTS: Final[dict[str, str]] = {
     "listener.opened": "a socket accepts connections",
     "listener.refused": "connections were closed unserved because a limit was reached (a count per second)",
     "listener.paused": "the system had no file or memory left to accept a connection; tried again after a second",
+    "deadline.failed": "a fault of the gateway's own when a deadline was reached; all other deadlines are kept",
     "storm.shed": "storm control turned connections away, refused or delayed devices (counts by cause, per second)",
     "setting.warned": "a setting works but is risky",
     "broker.reported": "amqtt, the applications' broker, logged something",

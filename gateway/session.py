@@ -5,11 +5,11 @@ the other: both know these protocols, and `gateway.app` puts them together.
 """
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from gateway.mqtt import NO_PROPERTIES, Properties
 
-__all__ = ["CloseReason", "Dialect", "Link", "Session"]
+__all__ = ["NO_LINK", "CloseReason", "Dialect", "Link", "Session"]
 
 
 class Dialect(StrEnum):
@@ -63,6 +63,23 @@ class Link(Protocol):
 
 
 class Session(Protocol):
+class _NoLink:
+    def publish(self, topic: str, payload: bytes, qos: int) -> bool:
+        return False
+
+    def puback(self, packet_id: int) -> None: ...
+
+    def close(self, reason: CloseReason, detail: str = "") -> None: ...
+
+    @property
+    def is_open(self) -> bool:
+        return False
+
+
+NO_LINK: Final[Link] = _NoLink()
+"""What a session has when its connection is gone."""
+
+
     """What a connection tells the session of its dialect."""
 
     def publish_received(
@@ -90,7 +107,10 @@ class Session(Protocol):
         ...
 
     def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
-        """The connection is gone; nothing can be sent any more. `will_waits`: `publish_will` comes later, or never."""
+        """The connection is gone; nothing can be sent any more. `will_waits`: `publish_will` comes later, or never.
+
+        What waits for days may not hold what belongs to the connection: the session lets its link go.
+        """
         ...
 
     def publish_will(self) -> None:

@@ -18,7 +18,7 @@ from gateway.log import get_logger
 from gateway.mqtt import NO_PROPERTIES, Properties
 from gateway.refusals import Reason, Refused, answer_for
 from gateway.registry.device import Device
-from gateway.session import CloseReason, Link
+from gateway.session import NO_LINK, CloseReason, Link
 
 __all__ = ["DpsSession"]
 
@@ -103,6 +103,7 @@ class DpsSession:
 
     def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
         self._granted_qos = None
+        self._link = NO_LINK
 
     def publish_will(self) -> None:
         """A will has no meaning here."""

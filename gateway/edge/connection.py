@@ -89,6 +89,8 @@ class _Gone:
 
 
 _GONE: Final[Channel] = _Gone()
+_NO_MQTT: Final = mqtt.ServerConnection(max_connect_packet_size=1, max_packet_size=1, max_inflight=1)
+"""The state of a connection that is gone: no half packet, no topic aliases."""
 
 
 class Closable(Protocol):
@@ -225,6 +227,11 @@ class Connection:
         # Nothing points in a circle any more, so all of it is freed here and not by the garbage collector.
         self._session = None
         self._channel = _GONE
+        self._mqtt = _NO_MQTT
+
+    def tls_answered(self) -> None:
+        """See `gateway.edge.tls.Receiver`."""
+        self._bound_unsent()
 
     def pause_writing(self) -> None:
         """The transport holds more than it likes; `_write` keeps the bound."""
@@ -622,6 +629,9 @@ class Connection:
             self._log_closed(reason, detail)
         if abort:
             self._channel.abort()
+        self._bound_unsent()
+
+    def _bound_unsent(self) -> None:
         else:
             if reason in v5.DISCONNECTS:
                 code, words = v5.DISCONNECTS[reason]
@@ -674,8 +684,6 @@ class Connection:
         if expiry:
             edge.sessions.keep_subscriptions(self.device_id, session.subscriptions, until=now + expiry)
         if delay:
-            will = WaitingWill(session, self.device_id, edge.sessions)
-            if edge.sessions.hold_will(will):
-                edge.deadlines.watch(will, now + delay)
-            else:
+            will = WaitingWill(session, self.device_id, edge.sessions, edge.deadlines)
+            if not edge.sessions.hold_will(will, until=now + delay):
                 session.publish_will()

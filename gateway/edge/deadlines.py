@@ -7,7 +7,11 @@ second, and one tick per second looks at the buckets that are due.
 
 from typing import Protocol
 
+from gateway.log import get_logger
+
 __all__ = ["Deadlines", "Watched"]
+
+log = get_logger()
 
 
 class Watched(Protocol):
@@ -49,12 +53,18 @@ class Deadlines:
         item.bucket = 0
 
     def tick(self, now: float) -> None:
-        """Look at everything that is due at `now`."""
+        """Look at everything that is due at `now`. A fault in one look is logged, and keeps nobody from theirs."""
         while self._done_until < int(now):
             self._done_until += 1
             for item in self._buckets.pop(self._done_until, ()):
+                if item.bucket != self._done_until:
+                    continue  # one before it has ended it, or given it another time
                 item.bucket = 0
-                again = item.deadline_reached(now)
+                try:
+                    again = item.deadline_reached(now)
+                except Exception as error:  # noqa: BLE001 - the wheel turns for all connections
+                    log.error("deadline.failed", error=repr(error))
+                    continue
                 if again is not None:
                     self.watch(item, again)
 

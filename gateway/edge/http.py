@@ -118,6 +118,11 @@ class HttpConnection:
         """An answer is small, and there are at most `_MAX_REQUESTS` of them to hold."""
 
     def resume_writing(self) -> None:
+    def tls_answered(self) -> None:
+        """See `gateway.edge.tls.Receiver`."""
+        if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:
+            self._end(CloseReason.SEND_BUFFER_FULL, abort=True)
+
         """See `pause_writing`."""
 
     # The edge calls these

@@ -12,6 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
+from gateway.edge.deadlines import Deadlines
 from gateway.identity.sas import KeySlot
 from gateway.identity.x509 import Link
 from gateway.session import CloseReason, Dialect, Session
@@ -38,20 +39,30 @@ class LiveSession(Protocol):
 
 
 class WaitingWill:
-    """MQTT 5: the will of a session whose device may still come back. `gateway.edge.deadlines` says when it is due."""
+    """MQTT 5: the will of a session whose device may still come back. `gateway.edge.deadlines` says when it is due.
 
-    __slots__ = ("_session", "_table", "bucket", "device_id")
+    It waits for days, and a device may leave one at each reconnect: so the session that it holds has let its link go,
+    and the wheel holds a will only as long as the table does.
+    """
 
-    def __init__(self, session: Session, device_id: str, table: "SessionTable") -> None:
+    __slots__ = ("_deadlines", "_session", "_table", "bucket", "device_id")
+
+    def __init__(self, session: Session, device_id: str, table: "SessionTable", deadlines: Deadlines) -> None:
         self.bucket = 0
         self.device_id = device_id
         self._session = session
         self._table = table
+        self._deadlines = deadlines
 
     def deadline_reached(self, now: float) -> None:
-        """Due, unless the device came back in time: then nobody knows this will any more."""
-        if self._table.release_will(self):
-            self._session.publish_will()
+        """Due."""
+        self._table.publish_will(self.device_id)
+
+    def wait_until(self, at: float) -> None:
+        self._deadlines.watch(self, at)
+
+    def wait_no_longer(self) -> None:
+        self._deadlines.forget(self)
 
     def publish(self) -> None:
         self._session.publish_will()
@@ -71,6 +82,11 @@ class SessionTable:
     @property
     def count(self) -> int:
         return len(self._live)
+
+    @property
+    def wills(self) -> int:
+        """How many wait."""
+        return len(self._wills)
 
     def count_by_dialect(self) -> dict[str, int]:
         """Looks at every session: for an operator."""
@@ -108,32 +124,34 @@ class SessionTable:
         Without `keeps` a new session begins, and the old one is over.
         """
         subscriptions, until = self._offline.pop(device_id, (None, None))
-        will = self._wills.pop(device_id, None) if self._wills else None
+        will = self._take_will(device_id) if self._wills else None
         if not keeps or (until is not None and now >= until):
             subscriptions = None
         if will is not None and subscriptions is None:
             will.publish()  # its session has ended, or was forgotten for want of room
         return subscriptions
 
-    def hold_will(self, will: WaitingWill) -> bool:
-        """Let the will of an away device wait. False if there is no room."""
+    def hold_will(self, will: WaitingWill, *, until: float) -> bool:
+        """Let the will of an away device wait, until monotonic seconds. False if there is no room."""
         if len(self._wills) >= self._max_offline:
             return False
+        self._take_will(will.device_id)
         self._wills[will.device_id] = will
+        will.wait_until(until)
         return True
 
-    def release_will(self, will: WaitingWill) -> bool:
-        """Whether `will` was still waiting."""
-        if self._wills.get(will.device_id) is not will:
-            return False
-        del self._wills[will.device_id]
-        return True
-
-    def _publish_will(self, device_id: str) -> None:
-        """The session is over: its will does not wait any longer."""
-        will = self._wills.pop(device_id, None)
+    def publish_will(self, device_id: str) -> None:
+        """It is due, or the session is over: its will does not wait any longer."""
+        will = self._take_will(device_id)
         if will is not None:
             will.publish()
+
+    def _take_will(self, device_id: str) -> WaitingWill | None:
+        """The only way out: a will that nobody waits for is in no wheel either."""
+        will = self._wills.pop(device_id, None)
+        if will is not None:
+            will.wait_no_longer()
+        return will
 
     def is_connected(self, device_id: str) -> bool:
         return (Dialect.HUB, device_id) in self._live
@@ -148,7 +166,7 @@ class SessionTable:
     def close_device(self, device_id: str, reason: CloseReason) -> int:
         """Close a device's sessions of both dialects. Returns how many there were."""
         self._offline.pop(device_id, None)
-        self._publish_will(device_id)
+        self.publish_will(device_id)
         found = [
             self._live[key]
             for key in ((Dialect.HUB, device_id), (Dialect.DPS, device_id))
@@ -168,5 +186,5 @@ class SessionTable:
     def close_all(self, reason: CloseReason) -> int:
         """The gateway ends, and no session outlives it."""
         for device_id in list(self._wills):
-            self._publish_will(device_id)
+            self.publish_will(device_id)
         return self.close_where(lambda _: True, reason)

@@ -56,6 +56,10 @@ class Receiver(Protocol):
     def eof_received(self) -> bool | None: ...
     def connection_lost(self, error: Exception | None) -> None: ...
 
+    def tls_answered(self) -> None:
+        """TLS itself wrote something, to answer what came: a new key (RFC 8446, 4.6.3), which a peer may ask for as
+        often as it likes. The bound of what may wait to be sent is the receiver's."""
+
 
 def make_context(certificate_file: Path, key_file: Path, *, minimum_version: str) -> SSL.Context:
     """The server's TLS context. Raises `StartError` with the file's name if a file can't be used."""
@@ -82,6 +86,9 @@ def make_context(certificate_file: Path, key_file: Path, *, minimum_version: str
         raise StartError(f"{key_file}: not the key of {certificate_file}") from None
     # Request a certificate, prove possession of its key, accept whatever chain it has: see above.
     context.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    # OpenSSL would verify every signature of that chain all the same, for a stranger, before anything else is known of it:
+    # a quarter of a second with the dearest keys. The depth is what it builds, not what it hands over.
+    context.set_verify_depth(0)
     # No session tickets: a device connects for hours, and a ticket costs the server more than it saves.
     context.set_options(
         SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION | SSL.OP_CIPHER_SERVER_PREFERENCE
@@ -96,8 +103,8 @@ class TlsChannel:
     """An asyncio protocol below, a `Channel` above. One per TLS connection."""
 
     __slots__ = (
-        "_context", "_engine", "_established", "_held", "_make_receiver", "_reading", "_receiver", "_transport",
-        "_transport_ended",
+        "_context", "_engine", "_established", "_held", "_held_bytes", "_make_receiver", "_reading", "_receiver",
+        "_transport", "_transport_ended",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +115,7 @@ class TlsChannel:
         self._engine: SSL.Connection | None = None
         self._established = False
         self._held: list[bytes] | None = None
+        self._held_bytes = 0  # counted as they come: there may be thousands of answers to one record
         self._reading = True
         self._transport_ended = False
 
@@ -148,6 +156,7 @@ class TlsChannel:
             self._encrypt(data)
         else:
             self._held.append(data)
+            self._held_bytes += len(data)
 
     def _encrypt(self, data: bytes) -> None:
         if self._engine is None or not self._established:
@@ -174,6 +183,7 @@ class TlsChannel:
 
     def abort(self) -> None:
         self._held = None
+        self._held_bytes = 0
         self._transport.abort()
 
     def pause_reading(self) -> None:
@@ -193,8 +203,7 @@ class TlsChannel:
             self._receiver.eof_received()
 
     def get_write_buffer_size(self) -> int:
-        held = sum(map(len, self._held)) if self._held else 0
-        return held + self._transport.get_write_buffer_size()
+        return self._held_bytes + self._transport.get_write_buffer_size()
 
     # Between the two
 
@@ -226,7 +235,8 @@ class TlsChannel:
             try:
                 data = self._engine.recv(_CHUNK)
             except SSL.WantReadError:
-                self._flush()  # a key update or an alert may want to go out
+                if self._flush():  # a key update or an alert
+                    self._receiver.tls_answered()
                 return
             except SSL.ZeroReturnError:
                 self._receiver.eof_received()
@@ -243,19 +253,23 @@ class TlsChannel:
 
     def _release(self) -> None:
         held, self._held = self._held, None
+        self._held_bytes = 0
         if held:
             self._encrypt(held[0] if len(held) == 1 else b"".join(held))
 
-    def _flush(self) -> None:
-        engine = self._engine
+    def _flush(self) -> bool:
+        """Hand on what TLS has to send. Returns whether there was anything."""
+        engine, was_any = self._engine, False
         while engine is not None:
             try:
                 data = engine.bio_read(_CHUNK)
             except SSL.WantReadError:
-                return
+                break
             self._transport.write(data)
+            was_any = True
             if len(data) < _CHUNK:
-                return
+                break
+        return was_any
 
 
 def _client_certificate(engine: SSL.Connection) -> CertificateEvidence | None:

@@ -22,7 +22,7 @@ from gateway.mqtt import NO_PROPERTIES, Properties
 from gateway.registry.device import Device
 from gateway.registry.registry import Registry
 from gateway.registry.twins import PatchRefused, Twin, Twins
-from gateway.session import CloseReason, Link
+from gateway.session import NO_LINK, CloseReason, Link
 from gateway.telemetry.router import TelemetryRouter
 
 __all__ = ["HubSession", "Will"]
@@ -128,6 +128,7 @@ class HubSession:
                 pass  # nobody can have asked: direct methods are not sent yet
 
     def ended(self, reason: CloseReason, *, will_waits: bool = False) -> None:
+        self._link = NO_LINK
         if reason is CloseReason.DISCONNECTED:
             self._will = None
         elif not will_waits:

@@ -1,3 +1,5 @@
+from structlog.testing import capture_logs
+
 from gateway.edge.deadlines import Deadlines
 
 
@@ -69,3 +71,39 @@ def test_one_item_may_end_another_during_the_tick() -> None:
     deadlines.watch(second, 7.0)
     deadlines.tick(10.0)
     assert second.reached == []
+
+
+def test_who_is_given_more_time_during_the_tick_in_which_it_was_due_gets_it() -> None:
+    deadlines = Deadlines(now=0.0)
+    items: list[Item] = []
+
+    class Helper(Item):
+        """Whichever of the two comes first gives the other one more time."""
+
+        def deadline_reached(self, now: float) -> float | None:
+            other = items[self is items[0]]
+            deadlines.watch(other, 50.0)
+            return super().deadline_reached(now)
+
+    items += [Helper(), Helper()]
+    for item in items:
+        deadlines.watch(item, 5.0)
+    deadlines.tick(10.0)
+    assert sorted(item.reached for item in items) == [[], [10.0]]
+    assert len(deadlines) == 1
+
+
+def test_a_fault_in_one_look_is_logged_and_all_others_are_looked_at() -> None:
+    class Broken(Item):
+        def deadline_reached(self, now: float) -> float | None:
+            raise KeyError("oops")
+
+    deadlines, sound = Deadlines(now=0.0), [Item() for _ in range(5)]
+    for item in (*sound[:2], Broken(), *sound[2:]):
+        deadlines.watch(item, 5.0)
+    later = Item()
+    deadlines.watch(later, 7.0)
+    with capture_logs() as lines:
+        deadlines.tick(10.0)
+    assert [item.reached for item in (*sound, later)] == [[10.0]] * 6
+    assert lines == [{"event": "deadline.failed", "log_level": "error", "error": "KeyError('oops')"}]

@@ -1,4 +1,10 @@
-from gateway.edge.sessions import SessionTable
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.edge.deadlines import Deadlines
+from gateway.edge.sessions import SessionTable, WaitingWill
 from gateway.session import CloseReason, Dialect
 
 
@@ -71,3 +77,65 @@ def test_nothing_is_remembered_when_the_setting_is_zero() -> None:
     table = SessionTable(max_offline=0)
     table.keep_subscriptions("t-1", {"a": 1})
     assert table.resume("t-1", keeps=True, now=0.0) is None
+
+
+# Wills that wait
+
+
+class Author:
+    """A session that is over but for its will."""
+
+    def __init__(self) -> None:
+        self.published = 0
+
+    def publish_will(self) -> None:
+        self.published += 1
+
+
+def hold(table: SessionTable, deadlines: Deadlines, device_id: str, *, until: float = 600.0) -> Author | None:
+    author: Any = Author()
+    held = table.hold_will(WaitingWill(author, device_id, table, deadlines), until=until)
+    return author if held else None
+
+
+@pytest.mark.parametrize(
+    ("leave", "published"),
+    [
+        (lambda table: table.resume("t-1", keeps=True, now=0.0), 0),
+        (lambda table: table.resume("t-1", keeps=False, now=0.0), 1),
+        (lambda table: table.resume("t-1", keeps=True, now=99.0), 1),
+        (lambda table: table.close_device("t-1", CloseReason.DEVICE_BLOCKED), 1),
+        (lambda table: table.close_all(CloseReason.SHUTTING_DOWN), 1),
+    ],
+    ids=["back in time", "back for a new session", "back too late", "blocked", "shutting down"],
+)
+def test_a_will_that_waits_no_longer_is_held_by_nobody_however_long_its_delay_is(
+    leave: Callable[[SessionTable], Any], published: int
+) -> None:
+    table, deadlines = SessionTable(max_offline=10), Deadlines(now=0.0)
+    table.keep_subscriptions("t-1", {"a": 1}, until=50.0)
+    author = hold(table, deadlines, "t-1")
+    assert author is not None
+    assert (table.wills, len(deadlines)) == (1, 1)
+    leave(table)
+    assert (author.published, table.wills, len(deadlines)) == (published, 0, 0)
+    deadlines.tick(1000.0)
+    assert author.published == published
+
+
+def test_a_will_is_published_when_it_is_due_and_not_before() -> None:
+    table, deadlines = SessionTable(max_offline=10), Deadlines(now=0.0)
+    author = hold(table, deadlines, "t-1", until=30.0)
+    assert author is not None
+    deadlines.tick(30.0)
+    assert author.published == 0
+    deadlines.tick(31.0)
+    assert (author.published, table.wills, len(deadlines)) == (1, 0, 0)
+
+
+def test_only_so_many_wills_wait() -> None:
+    table, deadlines = SessionTable(max_offline=2), Deadlines(now=0.0)
+    assert [hold(table, deadlines, each) is not None for each in ("t-1", "t-2", "t-3")] == [True, True, False]
+    assert (table.wills, len(deadlines)) == (2, 2)
+    table.publish_will("t-1")
+    assert hold(table, deadlines, "t-3") is not None

@@ -3,8 +3,12 @@
 import ssl
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
@@ -47,6 +51,9 @@ class Transport:
     def get_write_buffer_size(self) -> int:
         return len(self.written)
 
+    def get_extra_info(self, name: str) -> tuple[str, int]:
+        return ("192.0.2.1", 50000)
+
 
 class Receiver:
     def __init__(self) -> None:
@@ -58,6 +65,9 @@ class Receiver:
         self.pause_after: int | None = None
         self.answers: list[bytes | None] = []
         """What to write when data comes; None: close."""
+        self.unsent: list[int] = []
+        """How much waited to be sent, after each answer and whenever TLS had answered."""
+        self.bound: int | None = None
         self.channel: TlsChannel | None = None
 
     def tls_established(self, version: str, certificate: CertificateEvidence | None) -> None:
@@ -74,9 +84,16 @@ class Receiver:
                 self.channel.close()
             else:
                 self.channel.write(answer)
+                self.unsent.append(self.channel.get_write_buffer_size())
         if self.pause_after is not None and len(self.received) >= self.pause_after:
             assert self.channel is not None
             self.channel.pause_reading()
+
+    def tls_answered(self) -> None:
+        assert self.channel is not None
+        self.unsent.append(self.channel.get_write_buffer_size())
+        if self.bound is not None and self.unsent[-1] > self.bound:
+            self.channel.abort()
 
     def eof_received(self) -> bool | None:
         self.ended = True
@@ -139,7 +156,10 @@ def a_client(identity: pki.IssuedCertificate | None = None, *, newest: int | Non
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> SSL.Context:
-    directory = tmp_path_factory.mktemp("tls")
+    return a_server(tmp_path_factory.mktemp("tls"))
+
+
+def a_server(directory: Path) -> SSL.Context:
     server = pki.issue_server(pki.create_ca("CA"), ["localhost"])
     (directory / "crt").write_bytes(server.chain_pem)
     (directory / "key").write_bytes(server.key_pem)
@@ -213,6 +233,36 @@ def test_a_client_certificate_that_can_not_be_read_ends_the_handshake_with_one_r
     assert wire.receiver.certificate is None
 
 
+@pytest.mark.parametrize("newest", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION])
+def test_a_long_chain_is_handed_over_whole_and_no_signature_of_it_is_verified_in_the_handshake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    verified: list[int] = []
+
+    class Watched(SSL.Context):
+        def set_verify(self, mode: int, callback: Any = None) -> None:
+            def watching(connection: Any, certificate: Any, error: int, depth: int, ok: int) -> Any:
+                verified.append(depth)
+                return callback(connection, certificate, error, depth, ok)
+
+            super().set_verify(mode, watching)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SSL, "Context", Watched)
+        context = a_server(tmp_path)
+    authority = pki.create_ca("Root")
+    for number in range(6):
+        authority = pki.create_intermediate(authority, f"Level {number}")
+    leaf = pki.issue_device(authority, "t-1")
+    wire = Wire(context, a_client(leaf, newest=newest))
+    wire.shake_hands()
+    evidence = wire.receiver.certificate
+    assert evidence is not None
+    assert (evidence.leaf, evidence.intermediates) == (leaf.certificate, leaf.chain)
+    assert len(leaf.chain) >= 6
+    assert max(verified) <= 1, "OpenSSL looked at certificates above the leaf's issuer"
+
+
 def test_nothing_is_decrypted_while_reading_is_paused_and_nothing_is_lost(context: SSL.Context) -> None:
     wire = Wire(context)
     wire.shake_hands()
@@ -276,6 +326,69 @@ def test_what_is_answered_to_one_record_leaves_in_one_record(context: SSL.Contex
     assert len(sent) == 5 + int.from_bytes(sent[3:5]), "one TLS record"
     wire.client.bio_write(sent)
     assert wire.client.recv(100) == b"PUBACKanswer"
+
+
+def test_thousands_of_answers_to_one_record_are_counted_once_each(context: SSL.Context) -> None:
+    looks = 0
+
+    class Answer(bytes):
+        def __len__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__len__()
+
+    wire = Wire(context)
+    wire.shake_hands()
+    wire.receiver.answers = [Answer(b"\xd0\x00") for _ in range(8192)]
+    wire.client.send(b"\xc0\x00" * 8192)
+    wire.client_to_gateway()
+    assert wire.receiver.unsent == list(range(2, 2 * 8192 + 1, 2))
+    assert looks == 8192
+    wire.gateway_to_client()
+    assert wire.client.recv(16384) == b"\xd0\x00" * 8192
+
+
+def test_the_receiver_bounds_what_tls_answers_by_itself_to_a_peer_that_asks_for_new_keys_and_does_not_read(
+    context: SSL.Context,
+) -> None:
+    client = KeyUpdater()
+    wire = Wire(context, client.context)
+    wire.shake_hands()
+    wire.transport.take()
+    wire.receiver.bound = 4096
+    for _ in range(1000):
+        wire.channel.data_received(client.ask_for_new_keys())
+        if wire.transport.aborted:
+            break
+    assert wire.transport.aborted
+    assert 4096 < wire.receiver.unsent[-1] == len(wire.transport.written) < 4200
+
+
+class KeyUpdater:
+    """A client that asks for new keys (RFC 8446, 4.6.3). pyOpenSSL has no call for it, so it writes the records itself."""
+
+    def __init__(self) -> None:
+        self.context = a_client(newest=SSL.TLS1_3_VERSION)
+        self.context.set_keylog_callback(self._learn)
+        self._secret = b""
+
+    def _learn(self, _: SSL.Connection, line: bytes) -> None:
+        label, _random, secret = line.split()
+        if label == b"CLIENT_TRAFFIC_SECRET_0":
+            self._secret = bytes.fromhex(secret.decode())
+
+    def ask_for_new_keys(self) -> bytes:
+        """One record: KeyUpdate, update_requested. It is the first and the last under its keys."""
+        plain = b"\x18\x00\x00\x01\x01" + b"\x16"
+        header = b"\x17\x03\x03" + (len(plain) + 16).to_bytes(2, "big")
+        key, nonce = self._expand(b"key", 16), self._expand(b"iv", 12)
+        self._secret = self._expand(b"traffic upd", 32)
+        return header + AESGCM(key).encrypt(nonce, plain, header)
+
+    def _expand(self, label: bytes, length: int) -> bytes:
+        label = b"tls13 " + label
+        info = length.to_bytes(2, "big") + bytes((len(label),)) + label + b"\x00"
+        return HKDFExpand(hashes.SHA256(), length, info).derive(self._secret)
 
 
 def test_an_answer_that_closes_is_sent_before_the_end(context: SSL.Context) -> None:

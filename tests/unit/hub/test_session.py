@@ -1,4 +1,5 @@
 import asyncio
+import weakref
 from typing import Any
 
 import pytest
@@ -182,6 +183,22 @@ def test_a_will_is_heard_unless_the_device_said_goodbye(reason: CloseReason, hea
     assert home.router.routed == ([expected] if heard else [])
 
 
+@pytest.mark.parametrize("waits_for", ["its will", "the store"])
+async def test_a_session_that_is_over_lets_its_connection_go_whatever_still_waits(waits_for: str) -> None:
+    home = Home(will=mqtt.Will(topic=EVENTS, payload=b"bye", qos=1))
+    home.twins.commit = asyncio.get_running_loop().create_future()
+    if waits_for == "the store":
+        home.publish("$iothub/twin/PATCH/properties/reported/?$rid=6", b"{}")
+    link = weakref.ref(home.link)
+    home.session.ended(CloseReason.CONNECTION_LOST, will_waits=True)
+    del home.link
+    assert link() is None
+    home.twins.commit.set_result(None)
+    await asyncio.sleep(0)
+    home.session.publish_will()
+    assert len(home.router.routed) == 1
+
+
 def test_a_will_on_a_topic_that_is_not_the_device_s_is_dropped() -> None:
     home = Home(will=mqtt.Will(topic="devices/t-2/messages/events/", payload=b"bye", qos=1))
     home.session.ended(CloseReason.CONNECTION_LOST)
@@ -195,3 +212,19 @@ def test_subscriptions_are_granted_at_most_quality_1_and_remembered_until_unsubs
     assert home.session.subscriptions == {TWIN_RESPONSES: 0, "$iothub/methods/POST/#": 1}
     home.session.unsubscribed(TWIN_RESPONSES)
     assert home.session.subscriptions == {"$iothub/methods/POST/#": 1}
+
+
+def test_a_session_has_the_four_subscriptions_of_its_device_at_most() -> None:
+    home = Home(subscribed=False)
+    for number in range(1000):
+        for topic_filter in (
+            "#", "+/+", f"$iothub/{number}/#", "$iothub/#", "$iothub/twin/res/1", f"$iothub/twin/res/{number}/#",
+            f"$iothub/methods/POST/{number}/#", f"devices/t-{number}/messages/devicebound/#",
+            f"devices/t-1/messages/devicebound/{number}/#", f"devices/t-1/{number}", TWIN_RESPONSES,
+            "$iothub/methods/POST/#", "$iothub/twin/PATCH/properties/desired/#",
+        ):  # fmt: skip
+            home.session.grant(topic_filter, 1)
+    assert sorted(home.session.subscriptions) == [
+        "$iothub/methods/POST/#", "$iothub/twin/PATCH/properties/desired/#", TWIN_RESPONSES,
+        "devices/t-1/messages/devicebound/#",
+    ]  # fmt: skip
