@@ -5,6 +5,10 @@ TLS refuse whatever no loaded CA vouches for. This connection stands on the same
 limits and the same wheel of deadlines (docs/decisions/0010-devices-https-on-their-own-listener.md).
 
 A connection answers one request at a time. It has no task and no timer of its own.
+
+Who has not proved a device's identity is where an MQTT peer is before its CONNECT: it has one deadline, from accept on, and
+keeps its place among the handshakes, however often it is answered. So a TPM may be challenged and prove itself on
+one connection, and a stranger holds no more, and for no longer, than over MQTT.
 """
 
 import asyncio
@@ -114,15 +118,15 @@ class HttpConnection:
         self._edge.deadlines.forget(self)
         self._edge.connections.discard(self)
 
-    def pause_writing(self) -> None:
-        """An answer is small, and there are at most `_MAX_REQUESTS` of them to hold."""
-
-    def resume_writing(self) -> None:
     def tls_answered(self) -> None:
         """See `gateway.edge.tls.Receiver`."""
         if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:
             self._end(CloseReason.SEND_BUFFER_FULL, abort=True)
 
+    def pause_writing(self) -> None:
+        """An answer is small, and there are at most `_MAX_REQUESTS` of them to hold."""
+
+    def resume_writing(self) -> None:
         """See `pause_writing`."""
 
     # The edge calls these
@@ -160,7 +164,8 @@ class HttpConnection:
             if isinstance(event, h11.Request):
                 self._request = event
                 self._body = b""
-                self._watch(self._edge.settings.connect_timeout_s)
+                if self._handshake is None:
+                    self._watch(self._edge.settings.connect_timeout_s)
             elif isinstance(event, h11.Data):
                 self._body += event.data
                 if len(self._body) > self._edge.settings.max_request_bytes:
@@ -205,7 +210,7 @@ class HttpConnection:
 
     def _decided(self, response: HttpResponse) -> None:
         """Answer, unless this peer keeps failing: then its answer is held back for a while."""
-        if self._handshake is not None:
+        if self._handshake is not None and (response.refused is not None or response.device_id is not None):
             delay_s = self._leave_door(self._handshake, response)
             self._handshake = None
             if delay_s:
@@ -217,14 +222,12 @@ class HttpConnection:
         self._answer(response)
 
     def _leave_door(self, handshake: str, response: HttpResponse) -> float:
-        """The first request is decided: tell storm control. Returns for how long to hold back the answer."""
+        """Who is there is decided: tell storm control. Returns for how long to hold back the answer."""
         storm, now = self._edge.storm, self._edge.monotonic()
         if response.refused is not None:
             return storm.refused(handshake, response.device_id, response.refused, now)
         if response.device_id is not None:
             storm.admitted(handshake, response.device_id, response.group, now)
-        else:  # a challenge, or nothing that says who is there
-            storm.broke_off(handshake, now, is_fault_of_peer=False)
         return 0.0
 
     def _answer(self, response: HttpResponse) -> None:
@@ -238,8 +241,9 @@ class HttpConnection:
         self._request = None
         if self._http.our_state is h11.MUST_CLOSE:
             self._end(CloseReason.DISCONNECTED)
-        else:
-            self._http.start_next_cycle()
+            return
+        self._http.start_next_cycle()
+        if self._handshake is None:
             self._watch(self._edge.settings.https_idle_timeout_s)
 
     def _refuse(self, status: int, why: str) -> None:

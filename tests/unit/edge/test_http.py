@@ -13,7 +13,9 @@ from gateway.session import CloseReason
 from tests.unit.edge import test_connection
 
 REQUEST = b"PUT /s/registrations/a/register?api-version=1 HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\n\r\n{}"
-OK = HttpResponse(200, b'{"status":"assigned"}', (("x-ms-request-id", "4.1"),))
+OK = HttpResponse(200, b'{"status":"assigned"}', (("x-ms-request-id", "4.1"),), device_id="a", group="G")
+CHALLENGE = HttpResponse(401, b'{"keyName":"registration"}')
+"""Says nothing of who is there; a 404 is the same to the edge."""
 
 
 class Handler:
@@ -163,6 +165,52 @@ def test_a_connection_without_a_whole_request_times_out_and_says_so() -> None:
     assert lines[0]["reason"] is CloseReason.CONNECT_TIMED_OUT
 
 
+def test_a_request_that_comes_a_byte_a_second_has_one_deadline_for_its_head_and_its_body() -> None:
+    bench = Bench(connect_timeout_s=4)
+    head, _, body = REQUEST.partition(b"\r\n\r\n")
+    for piece in (head[:20], head[20:] + b"\r\n\r\n", body[:1]):
+        bench.http.data_received(piece)
+        bench.after(1)
+        assert not bench.channel.closed
+    with capture_logs() as lines:
+        bench.after(2)
+    assert bench.channel.closed
+    assert lines[0]["reason"] is CloseReason.CONNECT_TIMED_OUT
+
+
+def test_a_slow_tls_handshake_leaves_the_request_what_is_left_of_the_deadline() -> None:
+    bench = Bench(connect_timeout_s=4)
+    fresh, channel = HttpConnection(bench.edge, bench.handler), test_connection.Channel()
+    fresh.attach(channel, channel)
+    bench.after(3)
+    fresh.tls_established("TLSv1.3", None)
+    fresh.data_received(REQUEST[:30])
+    bench.after(2)
+    assert channel.closed
+
+
+def test_a_whole_request_of_a_proved_device_has_a_deadline_of_its_own() -> None:
+    bench = Bench(connect_timeout_s=4, https_idle_timeout_s=60)
+    bench.http.data_received(REQUEST)
+    bench.after(50)
+    bench.http.data_received(REQUEST[:-1])
+    bench.after(3)
+    assert not bench.channel.closed
+    bench.after(2)
+    assert bench.channel.closed
+
+
+def test_tls_that_answers_who_does_not_read_is_cut_off() -> None:
+    bench = Bench(max_send_buffer_bytes=2048)
+    bench.http.tls_answered()
+    assert not bench.channel.aborted
+    bench.channel.held = 4096
+    with capture_logs() as lines:
+        bench.http.tls_answered()
+    assert bench.channel.aborted
+    assert lines[0]["reason"] is CloseReason.SEND_BUFFER_FULL
+
+
 def test_an_idle_connection_is_closed_without_a_word() -> None:
     bench = Bench(connect_timeout_s=10, https_idle_timeout_s=60)
     bench.http.data_received(REQUEST)
@@ -197,19 +245,48 @@ def test_a_failed_handshake_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
-    [
-        OK,
-        OK._replace(device_id="a", group="G"),
-        HttpResponse(401, b"{}", device_id="a", refused=Reason.TOKEN_EXPIRED),
-    ],
+    "answer", [OK, HttpResponse(401, b"{}", device_id="a", refused=Reason.TOKEN_EXPIRED)]
 )
-def test_a_handshakes_place_is_free_when_its_first_request_is_answered(answer: HttpResponse) -> None:
+def test_a_handshakes_place_is_free_when_an_identity_is_proved_or_refused(answer: HttpResponse) -> None:
     bench = Bench(answer)
     assert bench.edge.storm.queue.handshakes == 1
     bench.http.data_received(REQUEST * 2)
     assert bench.edge.storm.queue.handshakes == 0
     assert bench.statuses[0] == answer.status
+
+
+def test_who_proves_nothing_keeps_its_place_at_the_door_and_its_first_deadline_however_often_it_asks() -> (
+    None
+):
+    bench = Bench(CHALLENGE, connect_timeout_s=4, https_idle_timeout_s=60)
+    for _ in range(3):
+        bench.http.data_received(REQUEST)
+        bench.after(1)
+        assert bench.edge.storm.queue.handshakes == 1
+    bench.http.data_received(REQUEST[:-1])  # one more is on its way
+    assert (bench.statuses, bench.channel.closed) == ([401] * 3, False)
+    bench.after(2)
+    assert bench.channel.closed
+    assert bench.edge.storm.queue.handshakes == 0
+
+
+def test_who_was_challenged_may_prove_itself_on_the_same_connection_and_then_has_time() -> None:
+    bench = Bench(CHALLENGE, connect_timeout_s=4, https_idle_timeout_s=60)
+    bench.http.data_received(REQUEST)
+    bench.after(3)
+    bench.handler.next = OK
+    bench.http.data_received(REQUEST)
+    assert (bench.statuses, bench.edge.storm.queue.handshakes) == ([401, 200], 0)
+    bench.after(58)
+    assert not bench.channel.closed
+
+
+def test_a_challenge_that_nobody_answers_ends_without_a_word_and_counts_against_nobody() -> None:
+    bench = Bench(CHALLENGE, connect_timeout_s=4)
+    bench.http.data_received(REQUEST)
+    with capture_logs() as lines:
+        bench.after(6)
+    assert (bench.channel.closed, lines, len(bench.edge.storm.reputation)) == (True, [], 0)
 
 
 def test_a_handshakes_place_is_free_when_the_connection_ends_before_a_request() -> None:
