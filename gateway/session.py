@@ -51,7 +51,8 @@ class Link(Protocol):
     """What a session may ask of its connection. All of it is synchronous and bounded."""
 
     def publish(self, topic: str, payload: bytes, qos: int) -> bool:
-        """Send to the device. False if the connection is closed, or too many messages are unacknowledged."""
+        """Send to the device, with QoS 0 if too many messages are unacknowledged. False if that can't be: the
+        connection is closed, or the device takes no packet of that size."""
         ...
 
     def puback(self, packet_id: int) -> None: ...
@@ -62,7 +63,6 @@ class Link(Protocol):
     def is_open(self) -> bool: ...
 
 
-class Session(Protocol):
 class _NoLink:
     def publish(self, topic: str, payload: bytes, qos: int) -> bool:
         return False
@@ -80,6 +80,7 @@ NO_LINK: Final[Link] = _NoLink()
 """What a session has when its connection is gone."""
 
 
+class Session(Protocol):
     """What a connection tells the session of its dialect."""
 
     def publish_received(

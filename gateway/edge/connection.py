@@ -207,9 +207,11 @@ class Connection:
             # It does not wait for the decision: what it sends may stay in the kernel until then.
             self._channel.pause_reading()
         self._bytes_in += len(data)
-        self._last_heard = self._edge.monotonic()
+        now = self._edge.monotonic()
         try:
             for event in self._mqtt.receive_data(data):
+                # At whole packets only [MQTT-3.1.2-24]: a byte now and then is no sign of life.
+                self._last_heard = now
                 self._handle(event)
                 if self._has_ended():
                     return
@@ -225,6 +227,7 @@ class Connection:
         self._edge.deadlines.forget(self)
         self._edge.connections.discard(self)
         # Nothing points in a circle any more, so all of it is freed here and not by the garbage collector.
+        # What still waits for something of it (a look-up, a will) holds no buffers.
         self._session = None
         self._channel = _GONE
         self._mqtt = _NO_MQTT
@@ -270,8 +273,12 @@ class Connection:
             return False
         try:
             packet = self._mqtt.publish(topic, payload, qos)
-        except (mqtt.InflightFull, mqtt.TooLargeForClient):
+        except mqtt.TooLargeForClient:
             return False
+        except mqtt.InflightFull:
+            # The device gets its answer all the same, and no later than it would have. QoS 1 adds nothing to it: an answer
+            # is never sent again, so a queue that waits for PUBACKs would be memory that a device can fill, for no gain.
+            return self.publish(topic, payload, 0)
         self._messages_out += 1
         self._write(packet)
         return True
@@ -343,14 +350,32 @@ class Connection:
                     return
                 granted = mqtt.ReasonCode.TOPIC_FILTER_INVALID
             codes.append(granted)
-        self._write(self._mqtt.suback(subscribe.packet_id, tuple(codes)))
+        try:
+            answer = self._mqtt.suback(subscribe.packet_id, tuple(codes))
+        except mqtt.TooLargeForClient as error:
+            self._answer_too_large(error)
+        else:
+            self._write(answer)
 
     def _unsubscribe_received(self, unsubscribe: mqtt.Unsubscribe) -> None:
         codes = tuple(
             0 if self._opened_session.unsubscribed(topic_filter) else mqtt.ReasonCode.NO_SUBSCRIPTION_EXISTED
             for topic_filter in unsubscribe.filters
         )
-        self._write(self._mqtt.unsuback(unsubscribe.packet_id, codes))
+        try:
+            answer = self._mqtt.unsuback(unsubscribe.packet_id, codes)
+        except mqtt.TooLargeForClient as error:
+            self._answer_too_large(error)
+        else:
+            self._write(answer)
+
+    def _answer_too_large(self, error: mqtt.TooLargeForClient) -> None:
+        """MQTT 5: it asks for more in one packet than it takes an answer to."""
+        words = mqtt.Properties(
+            reason_string="the answer is larger than the Maximum Packet Size of the client"
+        )
+        self._last_word(mqtt.ReasonCode.PACKET_TOO_LARGE, words)
+        self._end(CloseReason.PROTOCOL_VIOLATED, str(error))
 
     # AUTH: a new token before the old one ends
 
@@ -604,6 +629,9 @@ class Connection:
             self._trace.sent(data, self.connection_id, self._mqtt.level)
         self._bytes_out += len(data)
         self._channel.write(data)
+        self._bound_unsent()
+
+    def _bound_unsent(self) -> None:
         if self._channel.get_write_buffer_size() > self._edge.settings.max_send_buffer_bytes:
             self._end(CloseReason.SEND_BUFFER_FULL, abort=True)
 
@@ -629,9 +657,6 @@ class Connection:
             self._log_closed(reason, detail)
         if abort:
             self._channel.abort()
-        self._bound_unsent()
-
-    def _bound_unsent(self) -> None:
         else:
             if reason in v5.DISCONNECTS:
                 code, words = v5.DISCONNECTS[reason]

@@ -81,7 +81,19 @@ def test_an_undocumented_publish_closes_the_connection(
 
 @pytest.mark.covers(mqtt311="3.8.3-2")
 @pytest.mark.parametrize(
-    "topic_filter", ["#", "+/+/res/#", "$iothub/#", "$iothub/twin/+/#", "$iothub/twin/res/+", "free/topic"]
+    "topic_filter",
+    [
+        "#",
+        "+/+/res/#",
+        "free/topic",
+        "$iothub/#",
+        "$iothub/x/#",
+        "$iothub/twin/+/#",
+        "$iothub/twin/res/+",
+        "$iothub/twin/res/1",
+        "devices/#",
+        "devices/other/messages/devicebound/#",
+    ],
 )
 def test_an_undocumented_subscription_closes_the_connection(
     gateway: GatewayProcess, fleet: Fleet, topic_filter: str
@@ -91,6 +103,18 @@ def test_an_undocumented_subscription_closes_the_connection(
         device.send(packet(8, 2, b"\x00\x01" + text(topic_filter) + b"\x00"))
         assert device.is_closed()
     gateway.wait_for("session.closed", device_id=device_id, reason="topic_unknown")
+
+
+def test_every_request_that_comes_in_one_piece_is_answered_however_late_the_answers_are_acknowledged(
+    fleet: Fleet,
+) -> None:
+    with fleet.hub("pipelining-1") as device:
+        device.subscribe(TWIN_RESPONSES)
+        device.send(b"".join(packet(3, 0, text(f"$iothub/twin/GET/?$rid={n}") + b" ") for n in range(40)))
+        answers = [device.receive() for _ in range(40)]
+        # Those that came while sixteen waited for the store are told so (429).
+        assert {each.topic.rpartition("=")[2] for each in answers} == {str(n) for n in range(40)}
+        assert sum(bool(each.flags & 0b0010) for each in answers) == 16
 
 
 def test_every_documented_subscription_is_granted_and_quality_of_service_2_becomes_1(fleet: Fleet) -> None:

@@ -148,8 +148,8 @@ class Link:
     def receive(self, data: bytes) -> None:
         if not self.is_open:
             return
-        self.last_heard = self._server.now
         for event in self.connection.receive_data(data):
+            self.last_heard = self._server.now  # at a whole packet [MQTT-3.1.2-24]
             self._server.handle(self, event)
 
     def lost(self) -> None:

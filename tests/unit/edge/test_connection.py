@@ -248,6 +248,31 @@ async def test_a_silent_device_is_closed_and_one_that_pings_is_not() -> None:
     assert bench.session.ended_with is CloseReason.KEEP_ALIVE_EXPIRED
 
 
+@pytest.mark.covers(mqtt311="3.1.2-24")
+async def test_bytes_of_a_packet_that_never_ends_are_no_sign_of_life() -> None:
+    bench = Bench()
+    bench.connection.data_received(CONNECT)
+    bench.connection.data_received(b"\x30\x80\x80\x10")  # the header of a PUBLISH of 256 KiB
+    for _ in range(9):
+        bench.wait(10)
+        bench.connection.data_received(b"x")
+    assert not bench.channel.closed
+    bench.wait(2)
+    assert bench.session.ended_with is CloseReason.KEEP_ALIVE_EXPIRED
+
+
+@pytest.mark.parametrize("asked", [0, 1500, 65535], ids=["none", "too long", "the longest"])
+async def test_nobody_is_silent_for_longer_than_the_longest_keep_alive(asked: int) -> None:
+    bench = Bench(max_keep_alive_s=1800)
+    bench.connection.data_received(
+        mqtt.encode(mqtt.Connect("t-1", username="u", password=b"p", keep_alive=asked))
+    )
+    bench.wait(1799)
+    assert not bench.channel.closed
+    bench.wait(3)
+    assert bench.session.ended_with is CloseReason.KEEP_ALIVE_EXPIRED
+
+
 @pytest.mark.parametrize(
     ("by", "reason"),
     [("symmetricKey", CloseReason.TOKEN_EXPIRED), ("x509", CloseReason.CERTIFICATE_EXPIRED)],
@@ -275,13 +300,28 @@ async def test_a_device_that_does_not_read_is_cut_off() -> None:
     assert bench.connection.publish("t", b"x", 0) is False
 
 
-async def test_unacknowledged_messages_are_bounded() -> None:
-    bench = Bench(max_inflight=1)
+async def test_unacknowledged_messages_are_bounded_and_an_answer_beyond_that_goes_out_with_qos_0() -> None:
+    bench = Bench(max_inflight=2)
     bench.connection.data_received(CONNECT)
-    assert bench.connection.publish("t", b"x", 1) is True
-    assert bench.connection.publish("t", b"x", 1) is False
+    for _ in range(4):
+        assert bench.connection.publish("t", b"x", 1) is True
     bench.connection.data_received(mqtt.encode(mqtt.Puback(packet_id=1)))
     assert bench.connection.publish("t", b"x", 1) is True
+    decoder = mqtt.Decoder(mqtt.MQTT_3_1_1.from_server, max_packet_size=1000)
+    decoder.feed(bench.channel.written.removeprefix(ACCEPTED))
+    assert [each.qos for each in iter(decoder.next_packet, None)] == [1, 1, 0, 0, 1]
+
+
+async def test_tls_that_answers_who_does_not_read_is_cut_off_like_the_gateway_s_own_answers() -> None:
+    bench = Bench(max_send_buffer_bytes=2048)
+    bench.connection.data_received(CONNECT)
+    bench.channel.held = 2048
+    bench.connection.tls_answered()
+    assert not bench.channel.aborted
+    bench.channel.held = 2049
+    bench.connection.tls_answered()
+    assert bench.channel.aborted
+    assert bench.session.ended_with is CloseReason.SEND_BUFFER_FULL
 
 
 async def test_a_closed_connection_whose_peer_does_not_read_is_cut_after_a_while() -> None:

@@ -1,6 +1,7 @@
 """One connection of MQTT 5 over a made-up channel: what it is told, what is kept of it, when its will is due."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from gateway import mqtt
 from gateway.admission import Admitted
 from gateway.edge import v5
 from gateway.edge.connection import Connection
+from gateway.edge.sessions import WaitingWill
 from gateway.errors import StoreUnavailable
 from gateway.mqtt import (
     MQTT_5,
@@ -22,6 +24,8 @@ from gateway.mqtt import (
     Properties,
     Publish,
     ReasonCode,
+    Subscribe,
+    Unsubscribe,
     Will,
 )
 from gateway.refusals import Reason, Refused
@@ -287,6 +291,77 @@ async def test_a_device_that_comes_back_in_time_has_no_will_published() -> None:
     come_back(bench, clean_session=False, properties=KEPT)
     bench.wait(60)
     assert session.wills == 0
+
+
+async def test_a_device_that_comes_back_again_and_again_leaves_one_will_to_wait_at_most() -> None:
+    bench = Bench()
+    for _ in range(50):
+        come_back(bench, clean_session=False, will=WAITS, properties=KEPT)
+        bench.connection.connection_lost(None)
+    assert (bench.edge.sessions.wills, len(bench.edge.deadlines)) == (
+        1,
+        2,
+    )  # and the bench's own first connection
+
+
+async def test_a_will_that_finds_no_room_to_wait_is_published_at_once() -> None:
+    bench = Bench()
+    for number in range(10):  # as many as there is room for
+        other: Any = StubSession()
+        will = WaitingWill(other, f"other-{number}", bench.edge.sessions, bench.edge.deadlines)
+        assert bench.edge.sessions.hold_will(will, until=bench.now + 30)
+    bench.connection.data_received(connect(will=WAITS, properties=KEPT))
+    bench.connection.connection_lost(None)
+    assert (bench.session.wills, bench.edge.sessions.wills) == (1, 10)
+
+
+async def test_a_connection_that_is_gone_holds_nothing_of_what_it_was_sent_or_agreed() -> None:
+    bench = Bench()
+    bench.connection.data_received(connect(will=WAITS, properties=KEPT))
+    tracemalloc.start()
+    try:
+        for alias in range(1, 11):
+            topic = f"{TOPIC}{alias}" + "x" * 60_000
+            bench.connection.data_received(
+                MQTT_5.encode(Publish(topic, b"", properties=Properties(topic_alias=alias)))
+            )
+        bench.session.published.clear()
+        bench.connection.data_received(b"\x30\x80\x80\x10" + bytes(200_000))  # and half a packet
+        assert tracemalloc.get_traced_memory()[0] > 800_000
+        bench.connection.connection_lost(None)
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("packet", ["SUBSCRIBE", "UNSUBSCRIBE"])
+@pytest.mark.covers(mqtt5="3.1.2-24 4.13.1-1")
+async def test_who_asks_for_an_answer_larger_than_it_takes_is_told_so_and_closed(packet: str) -> None:
+    bench = Bench()
+    bench.connection.data_received(connect(properties=Properties(maximum_packet_size=256)))
+    filters = tuple(f"x/{number}" for number in range(300))
+    with capture_logs() as lines:
+        bench.connection.data_received(
+            MQTT_5.encode(
+                Subscribe(packet_id=1, filters=tuple((each, 0) for each in filters))
+                if packet == "SUBSCRIBE"
+                else Unsubscribe(packet_id=1, filters=filters)
+            )
+        )
+    last = said(bench.channel)[-1]
+    assert isinstance(last, Disconnect)
+    assert last.reason == ReasonCode.PACKET_TOO_LARGE
+    assert bench.session.ended_with is CloseReason.PROTOCOL_VIOLATED
+    assert bench.channel.closed
+    assert "256" in lines[0]["detail"]
+
+
+async def test_a_device_that_takes_one_message_at_a_time_gets_every_answer() -> None:
+    bench = Bench()
+    bench.connection.data_received(connect(properties=Properties(receive_maximum=1)))
+    assert all(bench.connection.publish(f"answer/{number}", b"", 1) for number in range(3))
+    messages = [(each.topic, each.qos) for each in said(bench.channel) if isinstance(each, Publish)]
+    assert messages == [("answer/0", 1), ("answer/1", 0), ("answer/2", 0)]
 
 
 async def test_a_device_that_comes_back_for_a_new_session_has_ended_the_old_one_and_its_will_is_published() -> (
