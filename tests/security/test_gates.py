@@ -1,16 +1,25 @@
 """What a hostile peer may not do: the gates of docs/security.md that no other test already holds."""
 
 import json
+import socket
+import ssl
+from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 import pytest
+from OpenSSL import SSL
 from structlog.testing import capture_logs
 
 from gateway import mqtt
+from gateway.edge.connection import Connection
+from gateway.edge.tls import TlsChannel
 from gateway.refusals import Reason, Refused
 from gateway.session import CloseReason
-from tests.support.device import Device, Fleet, packet, text
+from tests.integration.conftest import fleet_of
+from tests.support.device import TIMEOUT_S, Device, Fleet, packet, text
 from tests.support.gateway_process import GatewayProcess
+from tests.unit.edge import test_tls as tls
 from tests.unit.edge.test_connection import CONNECT, Bench
 
 EVENTS = "devices/t-1/messages/events/"
@@ -19,16 +28,83 @@ EVENTS = "devices/t-1/messages/events/"
 # Gate 1: one deadline for whoever is not done with CONNECT
 
 
-async def test_a_peer_that_sends_a_byte_a_second_is_closed_at_the_deadline_of_one_that_sends_none() -> None:
-    bench = Bench(connect_timeout_s=10)
-    for byte in CONNECT[:9]:
-        bench.connection.data_received(bytes((byte,)))
-        bench.wait(1)
-    assert not bench.channel.closed
-    bench.connection.data_received(CONNECT[9:10])
+@pytest.mark.parametrize("timeout_s", [4, 10, 17])
+async def test_a_peer_that_sends_a_byte_a_second_is_closed_at_the_deadline_of_one_that_sends_none(
+    timeout_s: int,
+) -> None:
+    bench = Bench(connect_timeout_s=timeout_s)
     with capture_logs() as lines:
-        bench.wait(3)
+        for byte in CONNECT[:timeout_s]:
+            assert not bench.channel.closed
+            bench.connection.data_received(bytes((byte,)))
+            bench.wait(1)
+        bench.wait(1)  # deadlines are kept to a second
     assert bench.channel.closed
+    assert [line["reason"] for line in lines] == ["connect_timed_out"]
+
+
+class TlsBench(Bench):
+    """A connection over TLS, and a client in memory that says as much as it is let."""
+
+    def __init__(self, context: SSL.Context, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.connection.connection_lost(None)  # the one without TLS
+        self.transport = tls.Transport()
+        self.tls = TlsChannel(context, self._attach)
+        self.tls.connection_made(self.transport)  # type: ignore[arg-type]
+        self.client = SSL.Connection(tls.a_client(), None)
+        self.client.set_connect_state()
+
+    def _attach(self, channel: Any, transport: Any) -> Connection:
+        self.connection = Connection(self.edge)
+        self.connection.attach(channel, transport)
+        return self.connection
+
+    def next_flight(self) -> bytes:
+        """What the client says to what it has heard."""
+        if heard := self.transport.take():
+            self.client.bio_write(heard)
+        with suppress(SSL.WantReadError):
+            self.client.do_handshake()
+        return tls.drain(self.client)
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> SSL.Context:
+    return tls.a_server(tmp_path_factory.mktemp("tls"))
+
+
+async def test_a_tls_hello_that_comes_a_byte_a_second_has_the_same_deadline(context: SSL.Context) -> None:
+    bench = TlsBench(context, connect_timeout_s=4)
+    hello = bench.next_flight()
+    assert len(hello) > 6
+    with capture_logs() as lines:
+        for byte in hello[:4]:
+            assert not bench.transport.closed
+            bench.tls.data_received(bytes((byte,)))
+            bench.wait(1)
+        bench.tls.data_received(hello[4:5])
+        bench.wait(1)
+    assert bench.transport.closed
+    assert [line["reason"] for line in lines] == ["connect_timed_out"]
+
+
+async def test_a_slow_tls_handshake_leaves_the_connect_what_is_left_of_the_deadline(
+    context: SSL.Context,
+) -> None:
+    bench = TlsBench(context, connect_timeout_s=4)
+    bench.tls.data_received(bench.next_flight())
+    bench.wait(2)
+    bench.tls.data_received(bench.next_flight())
+    assert bench.connection.tls is not None
+    with capture_logs() as lines:
+        for byte in CONNECT[:2]:
+            assert not bench.transport.closed
+            bench.client.send(bytes((byte,)))
+            bench.tls.data_received(tls.drain(bench.client))
+            bench.wait(1)
+        bench.wait(1)
+    assert bench.transport.closed
     assert [line["reason"] for line in lines] == ["connect_timed_out"]
 
 
@@ -67,13 +143,33 @@ async def test_an_unauthenticated_packet_over_16_kib_is_refused_by_its_header_al
     assert "16384 are allowed" in lines[0]["detail"]
 
 
-async def test_an_authenticated_packet_may_have_256_kib_and_its_header_and_not_more() -> None:
+@pytest.mark.parametrize(("size", "is_read"), [(16_384, True), (16_385, False)])
+async def test_a_connect_may_have_16_kib_with_its_header_and_not_a_byte_more(
+    size: int, is_read: bool
+) -> None:
+    def connect(password: int) -> bytes:
+        return mqtt.encode(mqtt.Connect(client_id="t-1", username="u", password=bytes(password)))
+
+    packet = connect(10_000)
+    packet = connect(10_000 + size - len(packet))
+    assert len(packet) == size
+    bench = Bench()
+    bench.connection.data_received(packet)
+    assert bench.edge.sessions.is_connected("t-1") is is_read
+    assert bench.channel.closed is not is_read
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(270_336, True), (270_337, False)])
+async def test_an_authenticated_packet_may_have_256_kib_and_8_more_for_its_header_and_not_a_byte_more(
+    size: int, is_read: bool
+) -> None:
     bench = Bench()
     bench.connection.data_received(CONNECT)
-    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic=EVENTS, payload=bytes(256 * 1024))))
-    assert bench.session.published == [EVENTS]
-    bench.connection.data_received(mqtt.encode(mqtt.Publish(topic=EVENTS, payload=bytes(264 * 1024))))
-    assert bench.session.ended_with is CloseReason.PROTOCOL_VIOLATED
+    packet = mqtt.encode(mqtt.Publish(topic=EVENTS, payload=bytes(size - 4 - 2 - len(EVENTS))))
+    assert len(packet) == size
+    bench.connection.data_received(packet)
+    assert bench.session.published == ([EVENTS] if is_read else [])
+    assert bench.session.ended_with is (None if is_read else CloseReason.PROTOCOL_VIOLATED)
 
 
 # Gate 3: a bad login leaves nothing
@@ -137,6 +233,39 @@ async def test_messages_that_came_in_one_piece_with_the_one_that_ended_the_sessi
     wrong = mqtt.encode(mqtt.Publish(topic=EVENTS, payload=b"", qos=2, packet_id=1))
     bench.connection.data_received(wrong + mqtt.encode(mqtt.Publish(topic=EVENTS, payload=b"late")))
     assert bench.session.published == []
+
+
+# Gate 11: who does not read is cut off
+
+
+def test_a_device_that_asks_and_asks_and_never_reads_is_cut_off_and_others_are_served(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    directory = tmp_path_factory.mktemp("unread") / "gw"
+
+    def with_a_small_buffer(text: str) -> str:
+        return text.replace("    devices:\n", "    devices:\n      max_send_buffer_bytes: 65536\n", 1)
+
+    with GatewayProcess(directory, edit=with_a_small_buffer) as own:
+        fleet = fleet_of(own)
+        raw = socket.socket()
+        raw.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, 4096
+        )  # before the handshake: so small is the window
+        raw.settimeout(TIMEOUT_S)
+        raw.connect(("127.0.0.1", own.setup["port"]))
+        trusting = ssl.create_default_context(cafile=own.setup["caCertificate"])
+        with Device(trusting.wrap_socket(raw, server_hostname="localhost")) as deaf:
+            assert deaf.connect("deaf-1", *fleet.hub_login("deaf-1")) == 0
+            deaf.subscribe("$iothub/twin/res/#", qos=0)
+            questions = packet(3, 0, text("$iothub/twin/GET/?$rid=1") + b" ") + b"\xc0\x00" * 100
+            with suppress(OSError):  # reset or a broken pipe, as the system likes
+                while True:
+                    deaf.send(questions * 100)
+        closed = own.wait_for("session.closed", device_id="deaf-1")
+        assert closed["reason"] == "send_buffer_full"
+        with fleet.hub("fine-1", tls=True) as other:
+            other.ping()
 
 
 # Gate 20: log injection

@@ -3,12 +3,15 @@
 import asyncio
 import errno
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
-from gateway.edge.poller import Poller, SocketChannel, has_epoll
+from gateway.edge.poller import Accepted, Poller, SocketChannel, has_epoll
+from gateway.edge.storm import StormControl
+from gateway.settings import StormSettings
 
 pytestmark = pytest.mark.skipif(
     not has_epoll(), reason="epoll is Linux's; elsewhere asyncio's transports serve"
@@ -42,8 +45,8 @@ class Server:
 class Site:
     """A poller that listens, and everybody who was accepted."""
 
-    def __init__(self) -> None:
-        self.poller = Poller()
+    def __init__(self, storm: StormControl[Accepted] | None = None) -> None:
+        self.poller = Poller(storm)
         self.accepted: list[Server] = []
         self.on_data: Callable[[Server, bytes], None] = lambda server, data: server.channel.write(data)
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -233,6 +236,23 @@ async def test_out_of_descriptors_it_stops_accepting_until_it_is_told_to_try_aga
     await leave(writer)
     site.poller.stop_listening(exhausted)  # type: ignore[arg-type]
     site.poller.listen(site.socket, site._make)
+
+
+async def test_who_has_waited_for_a_handshake_as_long_as_one_may_is_closed_and_counted() -> None:
+    settings = StormSettings(max_handshakes=1, max_wait_s=0.2)
+    storm: StormControl[Accepted] = StormControl(settings, now=time.monotonic())
+    site = Site(storm)
+    site.on_data = lambda server, _: server.channel.write(storm.began("127.0.0.1").encode())
+    try:
+        first, first_writer = await site.dial()
+        assert await first.readexactly(9) == b"127.0.0.1"  # it has the one handshake, and keeps it
+        second, second_writer = await site.dial(b"")
+        assert await asyncio.wait_for(second.read(), 10) == b""
+        assert (storm.gave_up, storm.queue.waiting, len(site.accepted)) == (1, 0, 1)
+        await leave(second_writer)
+        await leave(first_writer)
+    finally:
+        site.close()
 
 
 async def test_closing_the_poller_cuts_who_is_still_connected(site: Site) -> None:
