@@ -116,7 +116,10 @@ class GatewayPlugin(BaseAuthPlugin, BaseTopicPlugin):  # type: ignore[misc]
 
 def _warn_of_open_secrets(settings: Settings) -> None:
     """A private key or a password that others on this machine can read works, and is worth a line."""
-    for file in (settings.devices.key_file, *(each.password_file for each in settings.applications)):
+    files = [settings.devices.key_file, settings.http.key_file, settings.registry.encryption_key_file]
+    for file in (*files, *(each.password_file for each in settings.applications)):
+        if file is None:
+            continue
         try:
             mode = file.stat().st_mode
         except OSError:

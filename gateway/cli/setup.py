@@ -5,6 +5,7 @@ touched; one that could not be finished is removed again.
 """
 
 import asyncio
+import contextlib
 import secrets
 import shlex
 import shutil
@@ -89,22 +90,30 @@ class _Ports(NamedTuple):
 
 def _make(directory: Path, hosts: Sequence[str], ports: _Ports) -> dict[str, Any]:
     _refuse_what_exists(directory)
-    existed = directory.exists()
+    is_ours = True
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True)
+    except FileExistsError:
+        is_ours = False
+        if not directory.is_dir():
+            raise OperationError(f"{directory}: can't be made: it is not a directory") from None
     except OSError as error:
         raise OperationError(f"{directory}: can't be made: {error.strerror}") from None
+    made: list[Path] = []
     try:
-        return _fill(directory, hosts, ports)
+        return _fill(directory, hosts, ports, made)
     except BaseException:
-        for name in _FILES:
-            _remove(directory / name)
-        if not existed:
-            directory.rmdir()
+        # Only what this run has made: another one may be at work in the same directory.
+        for path in made:
+            _remove(path)
+        if is_ours:
+            with contextlib.suppress(OSError):
+                directory.rmdir()
         raise
 
 
-def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[str, Any]:
+def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports, made: list[Path]) -> dict[str, Any]:
+    """`made` gets each file that is there because of this run."""
     import yaml  # noqa: PLC0415 - `gateway --help` needs none of these
 
     from gateway import pki  # noqa: PLC0415
@@ -146,9 +155,12 @@ def _fill(directory: Path, given_hosts: Sequence[str], ports: _Ports) -> dict[st
         ("app.password", f"{password}\n".encode(), _SECRET),
     ):
         write_new(directory / name, content, mode=mode)
+        made.append(directory / name)
+    made.append(settings.state_dir)
     with StateLock(settings.lock_file):
         token = asyncio.run(_fill_store(settings, ca.certificate_pem.decode()))
     write_new(directory / "api.token", f"{token}\n".encode(), mode=_SECRET)
+    made.append(directory / "api.token")
     # Last, since it is what makes the directory a set-up.
     write_new(config, text.encode(), mode=_SECRET)
     return {

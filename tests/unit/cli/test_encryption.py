@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from gateway import plugin
 from gateway.cli import encryption
 from gateway.enrollment.models import SymmetricKeys
 from gateway.errors import OperationError, StartError, StoreUnavailable
@@ -137,6 +139,15 @@ def test_a_wrong_key_says_which_one_is_wanted(config: Path) -> None:
 
     assert done.returncode != 0
     assert f"encrypted with the key {wanted}, and another key is given" in done.stderr + done.stdout
+
+
+def test_a_key_file_that_others_may_read_is_warned_of_when_the_gateway_starts(config: Path) -> None:
+    key_file(config).chmod(0o644)
+    with capture_logs() as lines:
+        plugin._warn_of_open_secrets(load_settings(config))
+    assert [(line["event"], line["file"], line["mode"]) for line in lines] == [
+        ("setting.warned", str(key_file(config)), "644")
+    ]
 
 
 def test_rotation_encrypts_everything_anew_and_forgets_the_old_key(config: Path) -> None:
