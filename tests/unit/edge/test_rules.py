@@ -143,14 +143,20 @@ async def test_a_device_gets_no_more_messages_at_once_than_it_takes_and_its_ping
     bench = Bench()
     connect = Connect("t-1", protocol_level=5, properties=Properties(receive_maximum=2))
     bench.connection.data_received(MQTT_5.encode(connect))
-    assert [bench.connection.publish("t", b"", 1) for _ in range(3)] == [True, True, False]
+    for _ in range(3):
+        bench.connection.publish("t", b"", 1)
     bench.connection.data_received(MQTT_5.encode(Pingreq()))
-    _, first, second, _ = read(5, bench.channel.written)
+    _, first, second, third, _ = read(5, bench.channel.written)
     assert isinstance(first, Publish)
     assert isinstance(second, Publish)
+    assert isinstance(third, Publish)
     assert first.packet_id != second.packet_id
+    assert [each.qos for each in (first, second, third)] == [1, 1, 0]
     bench.connection.data_received(MQTT_5.encode(Puback(packet_id=first.packet_id or 0)))
-    assert bench.connection.publish("t", b"", 1)
+    bench.connection.publish("t", b"", 1)
+    last = read(5, bench.channel.written)[-1]
+    assert isinstance(last, Publish)
+    assert last.qos == 1
 
 
 @pytest.mark.covers(mqtt5="3.1.2-24 3.1.2-25")
