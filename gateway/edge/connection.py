@@ -62,7 +62,7 @@ _ENDS_THE_SESSION: Final = frozenset(
         CloseReason.SHUTTING_DOWN,
     }
 )
-"""Ends after which nothing of an MQTT 5 session is kept."""
+"""Ends after which nothing of a session is kept."""
 FAULTS_OF_THE_PEER: Final = frozenset(
     {CloseReason.TLS_FAILED, CloseReason.PROTOCOL_VIOLATED, CloseReason.CONNECT_TIMED_OUT}
 )
@@ -686,7 +686,7 @@ class Connection:
             self._end_session_5(session, reason)
         else:
             session.ended(reason)
-            if session.subscriptions and not self._clean_session:
+            if session.subscriptions and not self._clean_session and reason not in _ENDS_THE_SESSION:
                 edge.sessions.keep_subscriptions(self.device_id, session.subscriptions)
         if reason in _FOR_WHY:
             edge.attempts.ended(self.device_id, reason, detail, at=edge.clock(), peer=self.peer)

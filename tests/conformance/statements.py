@@ -151,7 +151,7 @@ GAPS = (
         "4.1.0-1",
         "3.1.2-23",
         "Kept sessions are in memory: a restart forgets them, and beyond `max_offline_sessions` the oldest is forgotten. The"
-        " session of a device that is blocked, or whose enrollment changed, is over in MQTT 5. The next CONNACK says so.",
+        " session of a device that is blocked, or whose enrollment changed, is over. The next CONNACK says so.",
     ),
     Gap(
         "3.1.2-5 4.1.0-1",

@@ -213,3 +213,21 @@ async def test_both_sessions_of_a_device_are_closed_when_the_operators_command_r
     await wired.call(verb, **arguments)
     assert (hub.channel.closed, dps.channel.closed) == (True, True)
     assert not other.channel.closed
+
+
+@pytest.mark.parametrize("level", [4, mqtt.MQTT_5_LEVEL])
+async def test_a_device_that_was_blocked_while_it_was_connected_finds_no_old_session(
+    wired: WiredGateway, key: SymmetricKey, level: int
+) -> None:
+    connect = hub_connect("d-1", key, level=level)._replace(clean_session=False)
+    if level == mqtt.MQTT_5_LEVEL:
+        kept = dataclasses.replace(connect.properties, session_expiry_interval=3600)
+        connect = connect._replace(properties=kept)
+    device = await let_in(wired, connect)
+    device.send(mqtt.Subscribe(packet_id=1, filters=((FILTER, 1),)))
+    await wired.call("device.block", device_id="d-1")
+    device.connection.connection_lost(None)
+    await wired.call("device.unblock", device_id="d-1")
+    first = (await let_in(wired, connect)).answers[0]
+    assert isinstance(first, mqtt.Connack)
+    assert not first.session_present
