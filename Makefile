@@ -73,7 +73,7 @@ e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
 SECONDS ?= 300
 fuzz: setup ## Property tests and the model of admission with many more examples, then every parser by coverage
 	$(PYTEST) --hypothesis-profile=fuzz tests/unit tests/fuzz
-	for target in codec sas_token topics dtdl; do \
+	for target in $$($(BIN)/python -m tests.fuzz.run --list); do \
 		$(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done
 
 # PAHO_TESTING=DIR is a checkout of github.com/eclipse/paho.mqtt.testing (docs/conformance.md).

@@ -336,7 +336,7 @@ class Admission:
                 # Shared access policies are the hub owner's keys; devices have none.
                 return Refused(Reason.TOKEN_KEY_NAME_UNKNOWN, "skn names a policy, this gateway has none")
             named = names_hub(token, self._hosts, login.device_id)
-        return token if named else Refused(Reason.TOKEN_RESOURCE_MISMATCH, f"sr={token.resource[:160]}")
+        return token if named else Refused(Reason.TOKEN_RESOURCE_MISMATCH, f"sr={token.resource[:160]!r}")
 
     # May it come in?
 

@@ -178,7 +178,10 @@ class TrustAnchors:
 
 def common_name(certificate: x509.Certificate) -> str | None:
     """The subject's CN, if there is exactly one. Raises `ValueError` if the subject can't be read."""
-    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    try:
+        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except TypeError as error:  # of a value whose type its attribute can't have
+        raise ValueError(str(error)) from None
     return str(names[0].value) if len(names) == 1 else None
 
 

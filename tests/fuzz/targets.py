@@ -4,23 +4,43 @@ A target takes any bytes. It may let only the errors through that the code under
 to hold for every input. `run` drives them by coverage (atheris), `test_targets` with seeds, findings and a bounded run.
 """
 
+import base64
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from cryptography import x509
 
 from gateway import mqtt
+from gateway.dps.rest import Problem, tpm_in
 from gateway.errors import TemplateError
 from gateway.identity import sas
+from gateway.identity.evidence import CertificateEvidence
+from gateway.identity.tpm import StorageKey, TpmError, make_activation_blob
+from gateway.identity.x509 import (
+    TrustAnchor,
+    TrustAnchors,
+    check_leaf,
+    common_name,
+    match_thumbprint,
+    thumbprints,
+    verify_chain,
+)
 from gateway.refusals import Refused
 from gateway.secrets import SymmetricKey
 from gateway.templates.dtdl import parse_interfaces
 from tests.conformance.mqtt.vectors import INVALID, VALID
 from tests.conformance.mqtt.vectors5 import INVALID_5, VALID_5
+from tests.unit.identity.tpm_keys import ENDORSEMENT_KEY, STORAGE_ROOT_KEY
 
 __all__ = ["SEEDS", "TARGETS"]
 
 _KEY = SymmetricKey(bytes(range(64)))
 _NOW = 1_800_000_000.0
 _MAX_PACKETS = 1000
+_CERTIFICATES = Path(__file__).parent / "seeds" / "certificate"
 
 
 def codec(data: bytes) -> None:
@@ -115,11 +135,62 @@ def dtdl(data: bytes) -> None:
     assert "\n" not in message
 
 
+def tpm(data: bytes) -> None:
+    """An endorsement key: what a key can be wrapped for, or one line that says what is wrong."""
+    shown = {
+        "tpm": {"endorsementKey": base64.b64encode(data).decode(), "storageRootKey": data.decode("latin-1")}
+    }
+    assert isinstance(tpm_in(shown), Problem)
+    try:
+        key = StorageKey.parse(data)
+    except TpmError:
+        return
+    assert StorageKey.from_base64(key.base64) == key
+    make_activation_blob(_KEY, endorsement=key, storage_root=key, resource="r")
+
+
+@cache
+def _anchors() -> TrustAnchors:
+    ca = x509.load_der_x509_certificate((_CERTIFICATES / "ca.der").read_bytes())
+    return TrustAnchors([TrustAnchor(id="ca", certificate=ca)])
+
+
+@cache
+def _intermediate() -> x509.Certificate:
+    return x509.load_der_x509_certificate((_CERTIFICATES / "intermediate.der").read_bytes())
+
+
+def certificate(data: bytes) -> None:
+    """A client's certificate, as leaf and as intermediate: a judgement of one line."""
+    try:
+        shown = x509.load_der_x509_certificate(data)
+    except (ValueError, x509.InvalidVersion):  # `gateway.edge.tls` ends the handshake
+        return
+    name = None
+    with suppress(ValueError):
+        name = common_name(shown)
+    genuine = _leaf()
+    for leaf, intermediates in ((shown, (_intermediate(), shown)), (genuine, (shown, _intermediate()))):
+        evidence = CertificateEvidence(leaf=leaf, intermediates=intermediates)
+        for outcome in (
+            check_leaf(leaf, name or "d", now=_NOW), verify_chain(evidence, _anchors(), now=_NOW),
+            match_thumbprint(leaf, thumbprints(leaf).sha256, None), match_thumbprint(leaf, None, "x"),
+        ):  # fmt: skip
+            assert not isinstance(outcome, Refused) or "\n" not in outcome.detail
+
+
+@cache
+def _leaf() -> x509.Certificate:
+    return x509.load_der_x509_certificate((_CERTIFICATES / "leaf.der").read_bytes())
+
+
 TARGETS: Mapping[str, Callable[[bytes], None]] = {
     "codec": codec,
     "sas_token": sas_token,
     "topics": topics,
     "dtdl": dtdl,
+    "tpm": tpm,
+    "certificate": certificate,
 }
 
 _MODEL = {
@@ -159,5 +230,7 @@ SEEDS: Mapping[str, tuple[bytes, ...]] = {
             {**_MODEL, "extends": ["dtmi:a;1"], "schemas": [{"@id": "dtmi:a:b;1", "@type": "Enum"}]}
         ).encode(),
     ),
+    "tpm": (ENDORSEMENT_KEY, STORAGE_ROOT_KEY),
+    "certificate": tuple(each.read_bytes() for each in sorted(_CERTIFICATES.glob("*.der"))),
 }
 """Where to begin: inputs that go deep."""

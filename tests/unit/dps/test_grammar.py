@@ -1,5 +1,7 @@
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.dps import grammar
 from gateway.dps.grammar import DpsLogin, Operation, Request
@@ -133,3 +135,47 @@ def test_an_error_has_the_four_fields_that_sdks_log() -> None:
 def test_the_login_of_a_provisioning_user_name_has_its_version() -> None:
     login = grammar.parse_username("s/registrations/d/api-version=2019-03-31")
     assert login == DpsLogin(id_scope="s", registration_id="d", api_version="2019-03-31")
+
+
+PART = st.one_of(
+    st.sampled_from(
+        ["0ne00ABCDEF", "registrations", "d", "", "api-version", "api-version=1", "%ff", "x%2Fy", "="]
+    ),
+    st.text(),
+)
+
+
+@given(st.lists(st.sampled_from("/?&=%") | PART).map("".join))
+def test_no_user_name_and_no_topic_raises(text: str) -> None:
+    grammar.parse_username(text)
+    grammar.parse_request(text)
+    grammar.parse_request(f"$dps/registrations/PUT/iotdps-register/?{text}")
+    grammar.parse_request(f"$dps/registrations/GET/iotdps-get-operationstatus/?{text}")
+
+
+@given(st.lists(PART, min_size=1).map("&".join))
+def test_whatever_the_query_a_user_name_of_provisioning_s_form_is_a_login_of_its_device_or_none(
+    query: str,
+) -> None:
+    login = grammar.parse_username(f"0ne00ABCDEF/registrations/d/{query}")
+    has_version = any(
+        pair.startswith("api-version=") and pair != "api-version=" for pair in query.lstrip("?").split("&")
+    )
+    assert (login is not None) == has_version
+    assert login is None or (login.id_scope, login.registration_id) == ("0ne00ABCDEF", "d")
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["modelId", "iotcModelId", "__iot:interfaces", "x"]),
+        st.none()
+        | st.text()
+        | st.integers()
+        | st.dictionaries(st.just("CapabilityModelId"), st.none() | st.text()),
+    )
+)
+def test_a_register_body_announces_a_model_or_none_whatever_is_in_its_place(
+    payload: dict[str, object],
+) -> None:
+    model = grammar.model_id_in({"payload": payload})
+    assert model is None or (isinstance(model, str) and model)

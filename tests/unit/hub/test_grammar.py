@@ -106,9 +106,26 @@ def test_no_property_bag_raises_anything_else(bag: str) -> None:
         grammar.decode_property_bag(bag, max_properties=10)
 
 
-@given(st.text())
+PART = st.one_of(
+    st.sampled_from(
+        ["localhost", "d", "", "api-version", "api-version=1", "model-id=", "model-id=%ff", "x%2Fy", "="]
+    ),
+    st.text(),
+)
+
+
+@given(st.text() | st.lists(st.sampled_from("/?&=%") | PART).map("".join))
 def test_no_user_name_raises(username: str) -> None:
     grammar.parse_username(username)
+
+
+@given(st.lists(PART, min_size=1).map("&".join))
+def test_whatever_the_query_a_user_name_of_the_hub_s_form_is_a_login_of_its_device_or_none(
+    query: str,
+) -> None:
+    login = grammar.parse_username(f"localhost/d/?{query.replace('/', '')}")
+    assert login is None or (login.host, login.device_id, login.module_id) == ("localhost", "d", None)
+    assert login is None or login.api_version
 
 
 def test_a_device_may_subscribe_to_the_four_documented_filters() -> None:
