@@ -40,6 +40,16 @@ _SENT: Final = object()
 """Stands where amqtt keeps the packet it sent: a copy that is sent again has DUP then. [MQTT-3.3.1-1]"""
 
 
+class _Backlog:
+    """What one subscriber has not acknowledged."""
+
+    __slots__ = ("bytes", "copies")
+
+    def __init__(self) -> None:
+        self.copies = 0
+        self.bytes = 0
+
+
 class AmqttSink:
     """Implements `gateway.telemetry.router.Sink`."""
 
@@ -50,8 +60,7 @@ class AmqttSink:
         self._applications = applications
         self._max_backlog = max_backlog
         self._max_backlog_bytes = max_backlog_bytes
-        self._waiting: Counter[str] = Counter()
-        self._waiting_bytes: Counter[str] = Counter()
+        self._waiting: dict[str, _Backlog] = {}
         self._behind: Counter[str] = Counter()
         self._copies: set[asyncio.Future[Any]] = set()
         self._lost = 0
@@ -87,9 +96,12 @@ class AmqttSink:
         if session.transitions.state != "connected":
             return self._keep_for(session, topic, payload, qos)
         client_id = session.client_id or ""
-        room = self._max_backlog_bytes - len(payload) - self._waiting_bytes.get(client_id, 0)
-        if room < 0 or self._waiting.get(client_id, 0) >= self._max_backlog:
-            return False
+        room = self._max_backlog_bytes - len(payload)
+        waiting = self._waiting.get(client_id)
+        if waiting is not None:
+            room -= waiting.bytes
+            if room < 0 or waiting.copies >= self._max_backlog:
+                return False
         _, handler = self._context._broker_instance.sessions.get(client_id, (None, None))  # noqa: SLF001
         if handler is None:
             return True
@@ -171,17 +183,20 @@ class AmqttSink:
     ) -> None:
         """Count `copy` as waiting until it is done; `lost` then says whether it never arrived."""
 
+        waiting = self._waiting.get(client_id)
+        if waiting is None:
+            waiting = self._waiting[client_id] = _Backlog()
+
         def done(_: "asyncio.Future[Any]") -> None:
             self._copies.discard(copy)
-            self._waiting[client_id] -= 1
-            self._waiting_bytes[client_id] -= size
-            if self._waiting[client_id] <= 0:
+            waiting.copies -= 1
+            waiting.bytes -= size
+            if not waiting.copies:
                 del self._waiting[client_id]
-                del self._waiting_bytes[client_id]
             self._lost += lost()
 
-        self._waiting[client_id] += 1
-        self._waiting_bytes[client_id] += size
+        waiting.copies += 1
+        waiting.bytes += size
         self._copies.add(copy)
         copy.add_done_callback(done)
 
