@@ -147,7 +147,7 @@ async def open_core(
                 settings=settings,
                 clock=clock,
             )
-            yield Core(
+            core = Core(
                 settings=settings,
                 store=store,
                 registry=registry,
@@ -160,6 +160,10 @@ async def open_core(
                 operations=operations,
                 observations=observations,
             )
+            try:
+                yield core
+            finally:
+                await operations.finish()
         finally:
             await registry.stop()
     finally:

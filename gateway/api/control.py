@@ -155,8 +155,9 @@ class ControlServer:
         except TimeoutError:
             return _error_line(
                 OperationError(
-                    f"{verb} took longer than {self._request_timeout_s:g} seconds and was stopped",
-                    hint="the gateway is overloaded, or its store is slow: see `gateway status` and the log",
+                    f"{verb} took longer than {self._request_timeout_s:g} seconds",
+                    hint="the gateway is overloaded, or its store is slow: see the log, and in `gateway audit` what"
+                    " became of a change",
                 )
             )
         except Exception as error:  # noqa: BLE001 - a fault in one verb must not end the gateway

@@ -41,6 +41,8 @@ from gateway.vitals import Vitals
 
 __all__ = ["VERBS", "Operations", "find_verb"]
 
+_FINISH_DEADLINE_S: Final = 10.0  # SQLite's busy_timeout, twice
+
 
 class Operations:
     """An operator's verbs on one gateway, running or not. `clock` returns unix seconds."""
@@ -71,6 +73,7 @@ class Operations:
         self._sessions = sessions
         self._settings = settings
         self._audit = audit
+        self._writing: set[asyncio.Task[dict[str, Any]]] = set()
         self.groups = GroupOperations(groups=groups, sessions=sessions, clock=clock)
         self.enrollments = EnrollmentOperations(
             registry=registry, sessions=sessions, provisioning=settings.provisioning, clock=clock
@@ -114,13 +117,30 @@ class Operations:
         """Carry out the verb of that name: the one road to any of them.
 
         Raises `OperationError` for arguments it does not take, and `ForbiddenError` if the role of `by` does not
-        allow it. Whatever writes is in the audit log.
+        allow it. Whatever writes is in the audit log, and is finished once it has begun, whoever may have gone away:
+        between a commit and the closing of the sessions that it ends, nobody can be cut off. Only a job can be.
         """
         found = find_verb(verb)
         checked = found.check(arguments)
         by.require(found.role_for(checked), verb)
         if not found.writes:
             return await found.run(self, checked, job)
+        if found.is_job:
+            return await self._write(verb, found, checked, job, by=by)
+        writing = asyncio.create_task(self._write(verb, found, checked, None, by=by), name=f"verb {verb}")
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        return await asyncio.shield(writing)
+
+    async def finish(self) -> None:
+        """Return when the changes that have begun are made; after a deadline in any case."""
+        if self._writing:
+            await asyncio.wait(self._writing, timeout=_FINISH_DEADLINE_S)
+
+    async def _write(
+        self, verb: str, found: Verb, checked: dict[str, Any], job: Job | None, *, by: Actor
+    ) -> dict[str, Any]:
+        """Carry out a verb that changes something, and record how it ended."""
         target = checked[found.of] if found.of is not None else None
         entry = await self._audit.begin(
             by,

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from gateway.errors import ConflictError, ForbiddenError, NotFoundError, StoreUnavailable, TemplateError
 from gateway.operations import VERBS
 from gateway.registry.operators import AuditQuery, SqlOperatorStore
+from gateway.registry.store import Batch
 from gateway.roles import Actor, Role
 from tests.support.bench import NOW, Bench, open_bench
 
@@ -136,21 +137,64 @@ async def test_a_change_whose_end_can_t_be_recorded_is_made_and_logged(
     assert (record["outcome"], record["target"]) == ("begun", "G")
 
 
-async def test_a_change_that_was_cut_off_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    started = asyncio.Event()
+async def test_a_job_that_was_cut_off_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit, started, may_go_on = bench.store.commit, asyncio.Event(), asyncio.Event()
 
-    async def never(*_: object) -> None:
+    async def held(batch: Batch) -> None:
         started.set()
-        await asyncio.Event().wait()
+        await may_go_on.wait()
+        await commit(batch)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(bench.groups, "save", never)
-        asking = asyncio.create_task(bench.call("group.create", name="G", attestation="symmetricKey"))
-        await started.wait()
-        asking.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await asking
+    await bench.device("mill-1")
+    monkeypatch.setattr(bench.store, "commit", held)
+    asking = asyncio.create_task(bench.job("device.change", ["mill-1"], action="block", by="list"))
+    await started.wait()
+    asking.cancel()
+    may_go_on.set()  # a job waits for what it has begun
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     assert [record["outcome"] for record in await records(bench)] == ["cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "target", "method"),
+    [
+        ("group.disable", {"name": "G"}, "save_group"),
+        ("group.delete", {"name": "G"}, "delete_group"),
+        ("enrollment.disable", {"device_id": "mill-1"}, "save_individual"),
+        ("enrollment.delete", {"device_id": "mill-1"}, "delete_individual"),
+        ("device.block", {"device_id": "mill-1"}, "commit"),
+    ],
+)
+async def test_a_change_whose_asker_goes_away_is_stored_in_force_and_recorded_all_the_same(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verb: str, target: dict[str, str], method: str
+) -> None:
+    await bench.call("group.create", name="G", attestation="symmetricKey")
+    await bench.device("mill-1", enrollment_group="G")
+    await bench.call("enrollment.create", device_id="mill-1", attestation="symmetricKey")
+    session = bench.sessions.open("mill-1", "G")
+    write, is_written, may_go_on = getattr(bench.store, method), asyncio.Event(), asyncio.Event()
+
+    async def slow(*given: object) -> None:
+        await write(*given)
+        is_written.set()
+        await may_go_on.wait()
+
+    monkeypatch.setattr(bench.store, method, slow)
+    asking = asyncio.create_task(bench.call(verb, **target))
+    await is_written.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert session.closed is None
+    may_go_on.set()
+    await bench.operations.finish()
+    assert session.closed is not None
+    last = (await records(bench))[0]
+    assert (last["verb"], last["outcome"]) == (verb, "done")
+    in_force = bench.groups.get("G")
+    if verb.startswith("group"):
+        assert in_force is None or not in_force.enabled
 
 
 async def test_a_fault_midway_is_recorded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
