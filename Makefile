@@ -71,7 +71,7 @@ e2e: setup setup-sdk ## The tests with Microsoft's SDKs (port 8883 must be free)
 
 # SECONDS=3600 is how long each parser is fuzzed by coverage.
 SECONDS ?= 300
-fuzz: setup ## Property tests and the model of admission with many more examples, then every parser by coverage
+fuzz: setup ## Property tests and the models of who may be in with many more examples, then every parser by coverage
 	$(PYTEST) --hypothesis-profile=fuzz tests/unit tests/fuzz
 	for target in $$($(BIN)/python -m tests.fuzz.run --list); do \
 		$(BIN)/python -m tests.fuzz.run $$target --seconds $(SECONDS) || exit 1; done

@@ -23,11 +23,13 @@ def write(directory: Path, name: str, issued: IssuedCertificate) -> tuple[Path, 
 
 
 class Factory:
-    """A CA, and devices that it signs."""
+    """A CA, a root or one `below` another, and devices that it signs."""
 
-    def __init__(self, gateway: GatewayProcess, directory: Path, name: str) -> None:
+    def __init__(
+        self, gateway: GatewayProcess, directory: Path, name: str, *, below: "Factory | None" = None
+    ) -> None:
         self.name = name
-        self.ca = pki.create_ca(name)
+        self.ca = pki.create_ca(name) if below is None else pki.create_intermediate(below.ca, name)
         self.file = directory / f"{name}.pem"
         self.file.write_bytes(self.ca.certificate_pem)
         self._gateway = gateway
@@ -38,6 +40,10 @@ class Factory:
 
     def proof(self, code: str) -> Path:
         return write(self._directory, "proof", pki.issue_device(self.ca, code))[0]
+
+    def serial_of(self, device_id: str) -> int:
+        file = self._directory / f"{device_id}.crt"
+        return x509.load_pem_x509_certificate(file.read_bytes()).serial_number
 
     def revocation_list(self, *serials: int) -> Path:
         now = datetime.now(UTC)
@@ -124,6 +130,30 @@ def test_a_revocation_list_closes_the_sessions_of_what_it_names_and_refuses_it_u
     gateway.cli("group", "ca", "remove-crl", group, "primary")
     with Device.tls(gateway.setup, certificate=certificate, key=key) as back:
         assert back.connect("stolen-1", "localhost/stolen-1/?api-version=2021-04-12") == 0
+
+
+def test_an_intermediate_s_list_closes_what_came_in_by_the_root_above_it_and_need_not_be_trusted_for_that(
+    gateway: GatewayProcess, group: str, tmp_path: Path
+) -> None:
+    root = Factory(gateway, tmp_path, "Root CA")
+    line = Factory(gateway, tmp_path, "Line CA", below=root)
+    gateway.cli("group", "ca", "set", group, "primary", root.file, "--verified")
+    stolen, code = line.connect("stolen-2")
+    good, good_code = line.connect("good-2")
+    with stolen, good:
+        assert (code, good_code) == (0, 0)
+        gateway.cli("group", "ca", "set", group, "secondary", line.file)
+        crl = line.revocation_list(line.serial_of("stolen-2"))
+        assert gateway.json("group", "ca", "set-crl", group, "secondary", crl)["closedSessions"] == 1
+        assert stolen.is_closed()
+        assert gateway.json("device", "show", "good-2")["connected"] is True
+        again, code = line.connect_again("stolen-2")
+        with again:
+            assert code == 5
+        gateway.wait_for("connect.refused", device_id="stolen-2", reason="certificate_revoked")
+        taken_back = root.revocation_list(line.ca.certificate.serial_number)
+        assert gateway.json("group", "ca", "set-crl", group, "primary", taken_back)["closedSessions"] == 1
+        assert good.is_closed()
 
 
 def test_a_regenerated_key_closes_who_came_in_by_it_and_refuses_them(
