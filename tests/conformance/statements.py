@@ -145,7 +145,8 @@ GAPS = (
         "3.1.2-5 4.1.0-1 4.4.0-1",
         "3.1.2-5 3.1.2-23 4.4.0-1",
         "Of a session only the subscriptions are kept. An answer that a device did not acknowledge before its connection"
-        " ended is not sent again, nor one that found `max_inflight` others unacknowledged: the device repeats its request.",
+        " ended is not sent again: the device repeats its request. Nor is one that found `max_inflight` others"
+        " unacknowledged, and so went out with QoS 0.",
     ),
     Gap(
         "4.1.0-1",
