@@ -105,7 +105,7 @@ compiled: setup ## Make .compiled, with the compiled build (needs a C compiler a
 
 test-compiled: compiled ## The tests of devices' connections, on the compiled build
 	cd $(COMPILED) && GATEWAY_COMPILED=1 $(abspath $(BIN))/python -m pytest -p no:cacheprovider tests/compiled \
-		tests/conformance tests/integration/test_sessions.py tests/integration/test_telemetry.py \
+		tests/conformance tests/integration/test_sessions.py tests/integration/test_protocol.py tests/integration/test_telemetry.py \
 		tests/integration/test_association.py tests/integration/test_storms.py tests/integration/test_registrar_kill9.py \
 		tests/integration/test_provisioning_https.py tests/integration/test_trace.py
 
