@@ -199,8 +199,8 @@ class TelemetrySettings(_Section):
     more than about 150."""
     max_remembered_messages: int = Field(default=5000, ge=0, le=1_000_000)
     """The fleet's newest messages, kept for `gateway device telemetry`; at most 8 KiB each, commonly below 1."""
-    max_subscriber_backlog: int = Field(default=1000, ge=1)
-    """Messages waiting for one application; more are dropped and counted."""
+    max_subscriber_backlog: int = Field(default=10_000, ge=1)
+    """Messages waiting for one application; more are dropped and counted. On a busy machine amqtt reads PUBACKs late."""
     max_subscriber_backlog_bytes: int = Field(default=32 * 1024 * 1024, ge=1024 * 1024)
     """Bytes of them; at least a few of the largest messages."""
 

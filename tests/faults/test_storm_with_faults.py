@@ -20,19 +20,12 @@ from tests.support.network import LossyNetwork, in_lossy_network
 pytestmark = pytest.mark.faults
 
 DEVICES = 120
-BACKLOG = 10_000
-"""Of an application, in every gateway here: on a busy machine it is behind, and what exceeds the default is dropped."""
 MESSAGES = 25
 ALL = DEVICES * MESSAGES
 
 
 def database_of(gateway: GatewayProcess) -> Path:
     return Path(gateway.setup["config"]).parent / "state" / "gateway.db"
-
-
-def patient(text: str) -> str:
-    """The configuration of a gateway that drops nothing for want of room."""
-    return text.replace("    telemetry:\n", f"    telemetry:\n      max_subscriber_backlog: {BACKLOG}\n")
 
 
 def storm_at(gateway: GatewayProcess, *, port: int | None = None, tls: ssl.SSLContext | None = None) -> Storm:
@@ -52,7 +45,7 @@ def close_books(storm: Storm, gateway: GatewayProcess, what: str) -> Account:
 
 
 async def test_nothing_breaks(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
+    with GatewayProcess(tmp_path / "gw") as gateway:
         storm = storm_at(gateway)
         async with storm.blowing():
             pass
@@ -61,7 +54,7 @@ async def test_nothing_breaks(tmp_path: Path) -> None:
 
 
 async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path / "gw", edit=patient).start()
+    gateway = GatewayProcess(tmp_path / "gw").start()
     try:
         storm = storm_at(gateway)
         async with storm.blowing() as books:
@@ -79,7 +72,7 @@ async def test_the_gateway_is_killed_three_times(tmp_path: Path) -> None:
 
 
 async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
-    with tmpfs(tmp_path / "disk", megabytes=4) as disk, GatewayProcess(disk / "gw", edit=patient) as gateway:
+    with tmpfs(tmp_path / "disk", megabytes=4) as disk, GatewayProcess(disk / "gw") as gateway:
         storm = storm_at(gateway)
         ballast = disk / "ballast"
         await asyncio.to_thread(fill, ballast)
@@ -91,7 +84,7 @@ async def test_the_disk_is_full_for_a_while(tmp_path: Path) -> None:
 
 
 async def test_the_store_stands_still_for_a_while(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
+    with GatewayProcess(tmp_path / "gw") as gateway:
         storm = storm_at(gateway)
         with contextlib.closing(sqlite3.connect(database_of(gateway), isolation_level=None)) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -103,7 +96,7 @@ async def test_the_store_stands_still_for_a_while(tmp_path: Path) -> None:
 
 
 async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> None:
-    with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
+    with GatewayProcess(tmp_path / "gw") as gateway:
         async with Proxy(gateway.setup["plainPort"], break_after_bytes=2000) as network:
             storm = storm_at(gateway, port=network.port)
             async with storm.blowing() as books:
@@ -116,7 +109,7 @@ async def test_the_network_breaks_connections_all_the_time(tmp_path: Path) -> No
 
 def test_packets_are_lost_all_the_time_and_for_a_while_all_of_them(tmp_path: Path) -> None:
     async def scenario(network: LossyNetwork) -> None:
-        with GatewayProcess(tmp_path / "gw", edit=patient) as gateway:
+        with GatewayProcess(tmp_path / "gw") as gateway:
             port = gateway.setup["port"]
             tls = ssl.create_default_context(cafile=gateway.setup["caCertificate"])
             storm = storm_at(gateway, port=port, tls=tls)
@@ -135,7 +128,7 @@ def test_packets_are_lost_all_the_time_and_for_a_while_all_of_them(tmp_path: Pat
 
 
 async def test_everything_breaks_at_once(tmp_path: Path) -> None:
-    gateway = GatewayProcess(tmp_path / "gw", edit=patient).start()
+    gateway = GatewayProcess(tmp_path / "gw").start()
     try:
         async with Proxy(gateway.setup["plainPort"], break_after_bytes=4000) as network:
             storm = storm_at(gateway, port=network.port)
