@@ -58,7 +58,7 @@ class Account:
             f" {len(self.unregistered)} told so and not), {self.acknowledged} messages acknowledged,"
             f" {self.arrived} arrived ({self.repeated} more than once), {lost} acknowledged and not arrived;"
             f" {self.turned_away} CONNECTs turned away, {self.broken} connections broke;"
-            f" the application's {len(self.breaks)} times {set(self.breaks) or ''}"
+            f" the application lost its connection {len(self.breaks)} times"
         )
 
 
