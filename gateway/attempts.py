@@ -21,9 +21,19 @@ from gateway.refusals import Reason, Refused
 from gateway.registry.device import Device
 from gateway.session import CloseReason, Dialect
 
-__all__ = ["Accepted", "Attempts", "Ended", "Judgement", "Presented", "Refusal", "read_password"]
+__all__ = [
+    "MAX_CLAIMED_ID",
+    "Accepted",
+    "Attempts",
+    "Ended",
+    "Judgement",
+    "Presented",
+    "Refusal",
+    "read_password",
+]
 
-_MAX_ID: Final = 128
+MAX_CLAIMED_ID: Final = 128
+"""Characters of an id as it is logged and remembered, whoever claims it: as many as a device id may have."""
 _MAX_USERNAME: Final = 512
 _MAX_DETAIL: Final = 256
 _MAX_CERTIFICATE_BYTES: Final = 8192
@@ -154,7 +164,7 @@ class Attempts:
         yield from reversed(self._strangers)
 
     def _add(self, device_id: str, trouble: Trouble, *, known: bool) -> None:
-        device_id = device_id[:_MAX_ID]
+        device_id = device_id[:MAX_CLAIMED_ID]
         by_id, most = (self._known, self._max_devices) if known else (self._strangers, self._max_strangers)
         by_id[device_id] = _joined(by_id.get(device_id, ()), trouble)[-self._max_per_device :]
         by_id.move_to_end(device_id)
@@ -192,7 +202,7 @@ def read_password(password: bytes | None) -> SasToken | Refused | None:
 
 def _bounded(presented: Presented) -> Presented | None:
     """What was shown, if it is of a usual size: a stranger chooses how long a user name or a chain is."""
-    if len(presented.client_id) > _MAX_ID or len(presented.username or "") > _MAX_USERNAME:
+    if len(presented.client_id) > MAX_CLAIMED_ID or len(presented.username or "") > _MAX_USERNAME:
         return None
     certificate = presented.certificate
     if certificate is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from gateway.admission import Admission, Admitted, ConnectRequest
-from gateway.attempts import Attempts, Presented, read_password
+from gateway.attempts import MAX_CLAIMED_ID, Attempts, Presented, read_password
 from gateway.dps import grammar, rest
 from gateway.eager import run_eagerly
 from gateway.errors import GatewayError
@@ -32,8 +32,6 @@ log = get_logger()
 _OK, _ACCEPTED, _UNAUTHORIZED, _TOO_MANY = 200, 202, 401, 429
 _BAD_BODY, _NO_REGISTRATION, _NO_OPERATION = 400004, 404001, 404002
 _RETRY_AFTER_FAULT_S: Final = 5
-_MAX_CLAIMED_ID: Final = 128
-"""Characters of an id as it is logged and remembered: as many as a device id may have."""
 
 
 class DpsService:
@@ -210,7 +208,7 @@ class DpsService:
     ) -> HttpResponse:
         """One answer, one log line; nothing in the gateway has changed. `registering`: the credential was right."""
         self._remember(refused, request, exchange, registering=registering)
-        device_id = request.registration_id[:_MAX_CLAIMED_ID]
+        device_id = request.registration_id[:MAX_CLAIMED_ID]
         answer = answer_for(refused.reason)
         if refused.reason is Reason.OVERLOADED:
             # Counted by the second (`storm.shed`), not logged one by one: there are many when there are any.

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, assert_never, cast
 
 from gateway import mqtt
 from gateway.admission import Admission, Admitted, ConnectRequest
-from gateway.attempts import Attempts, Presented, read_password
+from gateway.attempts import MAX_CLAIMED_ID, Attempts, Presented, read_password
 from gateway.counts import EdgeCounts
 from gateway.edge import v5
 from gateway.edge.deadlines import Deadlines
@@ -69,8 +69,6 @@ FAULTS_OF_THE_PEER: Final = frozenset(
 """Ends of a handshake that count against the peer's address."""
 _LINGER_S: Final = 5.0
 """How long a closed connection may take to send what it holds."""
-_MAX_CLAIMED_ID: Final = 128
-"""Characters of a client id as it is logged and remembered: as many as a device id may have."""
 
 SessionFactory = Callable[["Connection", Admitted, mqtt.Connect, dict[str, int] | None], Session]
 
@@ -447,7 +445,7 @@ class Connection:
 
     def _connect_received(self, connect: mqtt.Connect) -> None:
         self._connect = connect
-        self._claimed_id = connect.client_id[:_MAX_CLAIMED_ID]
+        self._claimed_id = connect.client_id[:MAX_CLAIMED_ID]
         if self._edge.traces.by_device:
             self.trace(self._edge.traces.by_device.get(connect.client_id))
             if self._trace is not None:

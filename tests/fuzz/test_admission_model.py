@@ -4,9 +4,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from gateway import mqtt
-from gateway.identity import sas
 from gateway.secrets import SymmetricKey
 from tests.fuzz.machine import DEVICE_IDS, SLOTS, GatewayMachine, examples
+from tests.support.wired import hub_connect, hub_token
+
+FOREIGN = SymmetricKey(bytes(32))
 
 GROUPS = st.sampled_from(["open", "closed"])
 KEYS = st.sampled_from(["good", "good", "good", "old", "foreign"])
@@ -35,26 +37,14 @@ class AdmissionMachine(GatewayMachine):
         for slot in ("primary", "secondary"):
             self.keys[group, slot] = SymmetricKey.from_base64(shown[f"{slot}Key"])
 
-    def _token(self, device: str, group: str, slot: str, key: str) -> bytes:
-        group_key = {"good": self.keys[group, slot], "old": self.old_keys.get(group), "foreign": None}[key]
-        device_key = (
-            SymmetricKey(bytes(32)) if group_key is None else sas.derive_device_key(group_key, device)
-        )
-        return sas.sign(f"localhost%2Fdevices%2F{device}", device_key, int(self.now) + 100_000).encode()
+    def _key(self, group: str, slot: str, key: str) -> SymmetricKey:
+        return {"good": self.keys[group, slot], "old": self.old_keys.get(group, FOREIGN), "foreign": FOREIGN}[
+            key
+        ]
 
     @rule(device=st.sampled_from(DEVICE_IDS), group=GROUPS, slot=SLOTS, key=KEYS, level=LEVELS)
     def device_connects(self, device: str, group: str, slot: str, key: str, level: int) -> None:
-        token = self._token(device, group, slot, key)
-        connect = mqtt.Connect(
-            device,
-            username=f"localhost/{device}/?api-version=2021-04-12",
-            password=token,
-            keep_alive=0,
-            protocol_level=level,
-        )
-        if level == mqtt.MQTT_5_LEVEL:
-            by_sas = mqtt.Properties(authentication_method="SAS", authentication_data=token)
-            connect = connect._replace(password=None, properties=by_sas)
+        connect = hub_connect(device, self._key(group, slot, key), level=level, now=self.now)
         self.connect(self.new(group=group, slot=slot, level=level, proof=key == "good"), connect)
 
     @precondition(lambda self: self._who_can_renew())
@@ -62,7 +52,7 @@ class AdmissionMachine(GatewayMachine):
     def device_renews_its_token(self, data: st.DataObject, group: str, slot: str, key: str) -> None:
         device = data.draw(st.sampled_from(self._who_can_renew()))
         live = self.live[device]
-        token = self._token(device, group, slot, key)
+        token = hub_token(device, self._key(group, slot, key), now=self.now)
         # Its device is provisioned and in memory: nothing is stored for a renewal.
         expected = key == "good" and self.model.enabled[group]
 

@@ -18,6 +18,7 @@ from gateway import mqtt
 from gateway.errors import ConflictError
 from gateway.identity.evidence import CertificateEvidence
 from tests.fuzz.machine import DEVICE_IDS, SLOTS, GatewayMachine, examples
+from tests.support.wired import hub_username
 from tests.unit.identity.certificates import DAY, Made, authority, make, revocation_list
 
 ISSUED_BY = {"red": None, "green": None, "line": "red"}
@@ -167,7 +168,7 @@ class CertificateMachine(GatewayMachine):
         intermediates = tuple(ca(link.name, link.edition).certificate for link in chain[1:])
         proof = self._proof(chain)
         group, slot = proof.place if proof is not None else ("factory", "primary")
-        username = f"localhost/{which.name}/?api-version=2021-04-12"
+        username = hub_username(which.name)
         self.connect(
             self.new(group=group, slot=slot, level=level, proof=proof),
             mqtt.Connect(which.name, username=username, keep_alive=0, protocol_level=level),

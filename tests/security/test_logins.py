@@ -5,8 +5,7 @@ The gateway is whole but for its sockets (`tests.support.wired`).
 
 import dataclasses
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -22,12 +21,6 @@ WILL = mqtt.Will(
     properties=mqtt.Properties(will_delay_interval=600),
 )
 MISSING = SymmetricKey(bytes(range(64)))
-
-
-@pytest.fixture
-async def wired(tmp_path: Path) -> AsyncIterator[WiredGateway]:
-    async with WiredGateway(tmp_path) as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ session that is about to open is not among those that the operator's act closes.
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,12 +36,6 @@ TAKEN_AWAY = {
     ),
 }  # fmt: skip
 each_act = pytest.mark.parametrize(("verb", "arguments"), TAKEN_AWAY.values(), ids=TAKEN_AWAY)
-
-
-@pytest.fixture
-async def wired(tmp_path: Path) -> AsyncIterator[WiredGateway]:
-    async with WiredGateway(tmp_path) as gateway:
-        yield gateway
 
 
 @pytest.fixture

@@ -177,10 +177,15 @@ def hub_token(device_id: str, group_key: SymmetricKey, *, now: float | None = No
 
 
 def hub_connect(
-    device_id: str, group_key: SymmetricKey, *, model: str | None = None, level: int = 4
+    device_id: str,
+    group_key: SymmetricKey,
+    *,
+    model: str | None = None,
+    level: int = 4,
+    now: float | None = None,
 ) -> mqtt.Connect:
     """A CONNECT to the hub with a SAS token of a group's device; in MQTT 5 with the token as authentication data."""
-    token, username = hub_token(device_id, group_key), hub_username(device_id, model=model)
+    token, username = hub_token(device_id, group_key, now=now), hub_username(device_id, model=model)
     if level == mqtt.MQTT_5_LEVEL:
         by_sas = mqtt.Properties(authentication_method="SAS", authentication_data=token)
         return mqtt.Connect(device_id, username=username, protocol_level=level, properties=by_sas)
